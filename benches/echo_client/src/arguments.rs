@@ -1,0 +1,108 @@
+//! The command line: what to connect to and how much to send.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub const USAGE: &str = "usage: echo_client --connect HOST:PORT [--connections N] [--size BYTES] \
+[--messages N] [--seconds S] [--warm-up MESSAGES] [--stall-timeout S]";
+
+#[derive(Debug, PartialEq)]
+pub struct Arguments {
+    pub connect: SocketAddr,
+    pub connections: usize,
+    pub size: usize,
+    /// Ends the measured part after so many messages, over all connections.
+    pub messages: u64,
+    /// Ends the measured part earlier when it takes longer than this.
+    pub limit: Duration,
+    /// Messages sent before the measured part begins, over all connections.
+    pub warm_up: u64,
+    /// A server that answers nothing for so long is reported as stalled.
+    pub stall_timeout: Duration,
+}
+
+impl Arguments {
+    pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Self, String> {
+        let mut connect = None;
+        let mut parsed = Self {
+            connect: SocketAddr::from(([127, 0, 0, 1], 0)),
+            connections: 1,
+            size: 1024,
+            messages: 10_000,
+            limit: Duration::from_secs(60),
+            warm_up: 0,
+            stall_timeout: Duration::from_secs(10),
+        };
+        let mut words = words.into_iter();
+        while let Some(option) = words.next() {
+            let value = words
+                .next()
+                .ok_or_else(|| format!("{option} needs a value\n{USAGE}"))?;
+            match option.as_str() {
+                "--connect" => connect = Some(number(&option, &value)?),
+                "--connections" => parsed.connections = number(&option, &value)?,
+                "--size" => parsed.size = number(&option, &value)?,
+                "--messages" => parsed.messages = number(&option, &value)?,
+                "--warm-up" => parsed.warm_up = number(&option, &value)?,
+                "--seconds" => parsed.limit = seconds(&option, &value)?,
+                "--stall-timeout" => parsed.stall_timeout = seconds(&option, &value)?,
+                _ => return Err(format!("unknown option {option}\n{USAGE}")),
+            }
+        }
+        parsed.connect = connect.ok_or_else(|| format!("--connect is missing\n{USAGE}"))?;
+        if parsed.connections == 0 || parsed.size == 0 || parsed.messages == 0 {
+            return Err("connections, size and messages must be at least 1".to_owned());
+        }
+        Ok(parsed)
+    }
+}
+
+fn number<T: std::str::FromStr>(option: &str, value: &str) -> Result<T, String> {
+    value
+        .parse()
+        .map_err(|_| format!("{option}: {value:?} is not valid"))
+}
+
+fn seconds(option: &str, value: &str) -> Result<Duration, String> {
+    Duration::try_from_secs_f64(number(option, value)?)
+        .map_err(|error| format!("{option}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, String> {
+        Arguments::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn every_option_is_read() {
+        let line = "--connect 127.0.0.1:80 --connections 64 --size 5 --messages 7 --seconds 1.5 --warm-up 3 --stall-timeout 2";
+        let expected = Arguments {
+            connect: SocketAddr::from(([127, 0, 0, 1], 80)),
+            connections: 64,
+            size: 5,
+            messages: 7,
+            limit: Duration::from_millis(1500),
+            warm_up: 3,
+            stall_timeout: Duration::from_secs(2),
+        };
+        assert_eq!(parse(line), Ok(expected));
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_refused() {
+        for line in [
+            "",
+            "--connect",
+            "--connect nowhere",
+            "--connect 127.0.0.1:80 --size 0",
+            "--connect 127.0.0.1:80 --size -1",
+            "--connect 127.0.0.1:80 --seconds -1",
+            "--connect 127.0.0.1:80 --loud yes",
+        ] {
+            assert!(parse(line).is_err(), "{line:?} was accepted");
+        }
+    }
+}

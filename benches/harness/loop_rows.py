@@ -1,0 +1,40 @@
+"""Rows measured inside one process: a coroutine function that performs a number of operations on its loop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from harness import children
+from harness.rows import DEADLINE_SECONDS, Row, Sample, scaled
+from harness.usage import Usage
+
+# The interpreter specialises code while it runs; a tenth of the work brings it to its steady state.
+WARM_UP_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class LoopRow(Row):
+    """`body(n)` performs about n operations and returns how many they were."""
+
+    operations: int
+    body: Callable[[int], Awaitable[int]]
+
+    def measure(self, contestant: str, workload: str, scale: float) -> Sample:
+        with children.worker(contestant, workload, self.name, scale, DEADLINE_SECONDS) as child:
+            answer = child.hear_json()
+            child.finish()
+        return {name: float(figure) for name, figure in answer.items()}
+
+    def run_inside(self, runner: asyncio.Runner, scale: float) -> None:
+        print(json.dumps(runner.run(self._timed(scaled(self.operations, scale)))), flush=True)
+
+    async def _timed(self, operations: int) -> Sample:
+        await self.body(scaled(operations, WARM_UP_SHARE))
+        gc.collect()
+        begin = Usage.now()
+        done = await self.body(operations)
+        return Usage.now().per_operation_since(begin, done)

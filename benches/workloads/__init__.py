@@ -1,0 +1,1 @@
+"""One small program per file, any loop: each lists its measurements as `ROWS`."""

@@ -1,0 +1,160 @@
+//! Blocks of bytes that wait to be written, in order. The queue hands out views of them and is
+//! told how much was written; blocks it is done with are handed back, never dropped in here,
+//! because dropping one may run foreign code.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use smallvec::SmallVec;
+
+/// Views for one vectored write; a usual number of them without an allocation.
+pub type IoSlices<'a> = SmallVec<[IoSlice<'a>; 16]>;
+
+/// Blocks waiting to be written. A block's bytes must not change while it is in here.
+#[derive(Debug)]
+pub struct WriteQueue<B> {
+    blocks: VecDeque<B>,
+    /// How much of the first block is written.
+    written: usize,
+    /// Bytes not written yet.
+    size: usize,
+}
+
+impl<B: AsRef<[u8]>> WriteQueue<B> {
+    pub fn new() -> Self {
+        Self {
+            blocks: VecDeque::new(),
+            written: 0,
+            size: 0,
+        }
+    }
+
+    /// Adds a block at the end. An empty one has nothing to wait for and comes back at once.
+    pub fn push(&mut self, block: B) -> Option<B> {
+        let size = block.as_ref().len();
+        if size == 0 {
+            return Some(block);
+        }
+        self.size += size;
+        self.blocks.push_back(block);
+        None
+    }
+
+    /// Bytes not written yet.
+    #[inline]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
+    /// Views of the bytes to write next, of at most `max` blocks.
+    pub fn io_slices(&self, max: usize) -> IoSlices<'_> {
+        let mut unwritten = self.written;
+        let blocks = self.blocks.iter().take(max);
+        blocks
+            .map(|block| IoSlice::new(&block.as_ref()[std::mem::take(&mut unwritten)..]))
+            .collect()
+    }
+
+    /// `count` more bytes are written; the blocks that are through go to `removed`.
+    ///
+    /// # Panics
+    /// If there were fewer bytes than that.
+    pub fn advance(&mut self, count: usize, removed: &mut Vec<B>) {
+        assert!(count <= self.size, "wrote {count} of {} bytes", self.size);
+        self.size -= count;
+        self.written += count;
+        while let Some(first) = self.blocks.front().map(|block| block.as_ref().len()) {
+            if self.written < first {
+                return;
+            }
+            self.written -= first;
+            removed.extend(self.blocks.pop_front());
+        }
+    }
+
+    /// Forgets what was not written and hands back all blocks.
+    pub fn take_all(&mut self) -> VecDeque<B> {
+        self.written = 0;
+        self.size = 0;
+        std::mem::take(&mut self.blocks)
+    }
+}
+
+impl<B: AsRef<[u8]>> Default for WriteQueue<B> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_empty_block_comes_back_at_once() {
+        let mut queue = WriteQueue::new();
+        assert_eq!(queue.push(Vec::new()), Some(Vec::new()));
+        assert!(queue.is_empty());
+        assert_eq!(queue.push(vec![1]), None);
+        assert!(!queue.is_empty());
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push(Vec<u8>),
+        /// Write this share (in 256ths) of what `max` views show.
+        Write(usize, u8),
+        TakeAll,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            10 => prop::collection::vec(any::<u8>(), 0..30).prop_map(Step::Push),
+            10 => (0_usize..5, any::<u8>()).prop_map(|(max, share)| Step::Write(max, share)),
+            1 => Just(Step::TakeAll),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn writes_every_byte_once_in_order(steps in prop::collection::vec(step(), 0..100)) {
+            let mut queue = WriteQueue::new();
+            let mut model: Vec<u8> = Vec::new();
+            let (mut pushed, mut removed) = (0, Vec::new());
+            for step in steps {
+                match step {
+                    Step::Push(block) => {
+                        model.extend(&block);
+                        pushed += usize::from(queue.push(block).is_none());
+                    }
+                    Step::Write(max, share) => {
+                        let slices = queue.io_slices(max);
+                        prop_assert!(slices.len() <= max);
+                        let shown: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+                        prop_assert!(model.starts_with(&shown));
+                        prop_assert!(max == 0 || model.is_empty() || !shown.is_empty());
+                        let count = shown.len() * usize::from(share) / 255;
+                        drop(slices);
+                        queue.advance(count, &mut removed);
+                        model.drain(..count);
+                    }
+                    Step::TakeAll => {
+                        removed.extend(queue.take_all());
+                        model.clear();
+                    }
+                }
+                prop_assert_eq!(queue.size(), model.len());
+                prop_assert_eq!(queue.is_empty(), model.is_empty());
+            }
+            removed.extend(queue.take_all());
+            prop_assert_eq!(removed.len(), pushed);
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The event loop under rasyncio, without any Python: it decides what runs next, asks the kernel
+//! what happened and moves bytes. The extension module `rasyncio-py` gives it Python's names.
+//!
+//! The map, one line per room:
+//! - [`clock`]: the only reader of the time, and a clock that tests move by hand.
+//! - [`scheduler`]: ready work, timers, what other threads hand in, the order of one turn.
+//! - [`wake`]: how another thread ends the loop's sleep.
+//! - [`reactor`]: what the kernel tells us; one contract, the backends behind it.
+//! - [`buffer`]: bytes waiting to be written, and when to ask the writer to pause.
+//! - [`net`]: addresses, socket options, the order of connecting, the pause of a starved listener.
+//! - [`signal`]: the pipe that a signal handler writes to.
+//! - [`fork`]: tells whether this process is still the one that made the loop.
+//! - `sync`: atomics and locks, of the standard library or of the loom checker.
+//! - `sys`: the only room with system calls and `unsafe`.
+
+pub mod buffer;
+pub mod clock;
+pub mod fork;
+pub mod net;
+pub mod reactor;
+pub mod scheduler;
+pub mod signal;
+pub mod wake;
+
+mod sync;
+mod sys;

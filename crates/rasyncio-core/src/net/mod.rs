@@ -1,0 +1,16 @@
+//! Sockets and addresses, and what has to be decided about them without one.
+//!
+//! - `address`: the address of an end of a socket.
+//! - `socket`: what is done to one socket.
+//! - `connect_order`: in which order the addresses of a host are tried.
+//! - `listen`: when a listener that cannot accept pauses, and what it reports.
+
+mod address;
+mod connect_order;
+mod listen;
+mod socket;
+
+pub use address::{PeerAddress, local_address, peer_address};
+pub use connect_order::interleave;
+pub use listen::{AcceptBackoff, AcceptFailure};
+pub use socket::{SocketKind, kind, set_nodelay, set_nonblocking, shutdown_write, take_error};

@@ -1,0 +1,115 @@
+//! The backend for every Linux: `epoll`, level-triggered. It reports that an operation can go on,
+//! and performs it when the owner comes for the result.
+
+use std::io::{self, IoSlice};
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use super::Accepted;
+use super::backend::{Backend, Wait, WaitKind};
+use super::operation::{Operations, Token};
+use crate::sys::epoll::{Directions, Epoll, EpollWait};
+use crate::sys::socket;
+
+#[derive(Debug)]
+pub(super) struct EpollBackend {
+    epoll: Epoll,
+    /// The wait of the last turn, kept for its memory.
+    idle: Option<EpollWait>,
+}
+
+impl EpollBackend {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            epoll: Epoll::new()?,
+            idle: None,
+        })
+    }
+}
+
+impl Backend for EpollBackend {
+    fn name(&self) -> &'static str {
+        "epoll"
+    }
+
+    fn watch(
+        &mut self,
+        token: Token,
+        fd: RawFd,
+        before: Operations,
+        wanted: Operations,
+    ) -> io::Result<()> {
+        if wanted.is_empty() {
+            return self.epoll.delete(fd);
+        }
+        let watched = directions(wanted);
+        if before.is_empty() {
+            return self.epoll.add(fd, token.to_bits(), watched);
+        }
+        if before != wanted && directions(before) == watched {
+            return Ok(());
+        }
+        self.epoll.modify(fd, token.to_bits(), watched)
+    }
+
+    fn receive(&mut self, _token: Token, fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
+        socket::receive(fd, buffer)
+    }
+
+    fn accept(&mut self, _token: Token, fd: RawFd) -> io::Result<Accepted> {
+        let (fd, peer) = socket::accept(fd)?;
+        Ok(Accepted { fd, peer })
+    }
+
+    fn send(&mut self, _token: Token, fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        socket::send(fd, slices)
+    }
+
+    fn begin_wait(&mut self, timeout: Option<Duration>) -> Wait {
+        let wait = self.idle.take().unwrap_or_else(|| self.epoll.wait());
+        Wait::new(timeout, WaitKind::Epoll(wait))
+    }
+
+    fn finish_wait(
+        &mut self,
+        wait: Wait,
+        on_ready: &mut dyn FnMut(Token, Operations),
+    ) -> io::Result<()> {
+        let (WaitKind::Epoll(wait), result) = wait.into_parts() else {
+            return Ok(());
+        };
+        if result.is_ok() {
+            for (key, ready) in wait.events() {
+                on_ready(Token::from_bits(key), operations(ready));
+            }
+        }
+        self.idle = Some(wait);
+        result
+    }
+
+    fn forget_all(&mut self) -> io::Result<()> {
+        *self = Self::new()?;
+        Ok(())
+    }
+}
+
+fn directions(operations: Operations) -> Directions {
+    Directions {
+        read: operations.intersects(Operations::READING),
+        write: operations.intersects(Operations::WRITING),
+    }
+}
+
+fn operations(directions: Directions) -> Operations {
+    let read = if directions.read {
+        Operations::READING
+    } else {
+        Operations::NONE
+    };
+    let write = if directions.write {
+        Operations::WRITING
+    } else {
+        Operations::NONE
+    };
+    read.union(write)
+}

@@ -1,0 +1,169 @@
+//! Deadlines: a binary heap ordered by deadline, and by the order of setting among equals.
+//!
+//! Cancelling is lazy, as in asyncio: the owner marks its item and says so (`note_cancelled`);
+//! the item leaves when it reaches the head, or with all other cancelled ones when they are most
+//! of the heap. No item is ever dropped in here: each one is handed back.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+
+use super::ready::KEPT_CAPACITY;
+
+/// Items waiting for their deadlines.
+#[derive(Debug)]
+pub struct Timers<T> {
+    heap: BinaryHeap<Entry<T>>,
+    /// Grows by one with each insertion, so it never wraps.
+    next_sequence: u64,
+    /// How many items in the heap are cancelled.
+    cancelled: usize,
+}
+
+impl<T> Timers<T> {
+    pub fn new() -> Self {
+        Self {
+            heap: BinaryHeap::new(),
+            next_sequence: 0,
+            cancelled: 0,
+        }
+    }
+
+    pub fn insert(&mut self, deadline: f64, item: T) {
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        self.heap.push(Entry {
+            deadline,
+            sequence,
+            item,
+        });
+    }
+
+    /// How many items are waiting, the cancelled ones included.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.heap.is_empty()
+    }
+
+    /// One of the items in here was cancelled by its owner.
+    pub fn note_cancelled(&mut self) {
+        self.cancelled += 1;
+    }
+
+    /// Hands back the cancelled items at the head or, when more than half of a heap of more than
+    /// a hundred are cancelled, all cancelled ones. `is_cancelled` must not run foreign code.
+    pub fn discard_cancelled(&mut self, is_cancelled: impl Fn(&T) -> bool, removed: &mut Vec<T>) {
+        if self.cancelled == 0 {
+            return;
+        }
+        if self.heap.len() > COMPACTION_MINIMUM && self.cancelled > self.heap.len() / 2 {
+            self.compact(is_cancelled, removed);
+            return;
+        }
+        while let Some(head) = self.heap.peek_mut() {
+            if !is_cancelled(&head.item) {
+                return;
+            }
+            removed.push(PeekMut::pop(head).item);
+            self.cancelled = self.cancelled.saturating_sub(1);
+        }
+    }
+
+    /// The deadline of the item that is due first.
+    #[inline]
+    pub fn next_deadline(&self) -> Option<f64> {
+        self.heap.peek().map(|entry| entry.deadline)
+    }
+
+    /// Takes the first item whose deadline lies before `end_time`. Items that were cancelled come
+    /// out like the others (their owner skips them) but no longer count as cancelled.
+    pub fn pop_due(&mut self, end_time: f64, is_cancelled: impl Fn(&T) -> bool) -> Option<T> {
+        if self.next_deadline()? >= end_time {
+            return None;
+        }
+        let item = self.heap.pop()?.item;
+        if self.cancelled > 0 && is_cancelled(&item) {
+            self.cancelled -= 1;
+        }
+        if self.heap.is_empty() {
+            self.heap.shrink_to(KEPT_CAPACITY);
+        }
+        Some(item)
+    }
+
+    /// Takes everything out, in no particular order.
+    pub fn take_all(&mut self) -> Vec<T> {
+        self.cancelled = 0;
+        let heap = std::mem::take(&mut self.heap);
+        heap.into_iter().map(|entry| entry.item).collect()
+    }
+
+    /// All items, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.heap.iter().map(|entry| &entry.item)
+    }
+
+    fn compact(&mut self, is_cancelled: impl Fn(&T) -> bool, removed: &mut Vec<T>) {
+        let entries = std::mem::take(&mut self.heap).into_vec();
+        let mut kept = Vec::with_capacity(entries.len() - self.cancelled.min(entries.len()));
+        for entry in entries {
+            if is_cancelled(&entry.item) {
+                removed.push(entry.item);
+            } else {
+                kept.push(entry);
+            }
+        }
+        self.heap = BinaryHeap::from(kept);
+        self.cancelled = 0;
+    }
+}
+
+impl<T> Default for Timers<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    deadline: f64,
+    sequence: u64,
+    item: T,
+}
+
+impl<T> Ord for Entry<T> {
+    /// Reversed, because `BinaryHeap` keeps the greatest at its head. `total_cmp` gives even a
+    /// NaN a place (behind infinity), where it can disturb no other timer.
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_deadline = other.deadline.total_cmp(&self.deadline);
+        by_deadline.then_with(|| other.sequence.cmp(&self.sequence))
+    }
+}
+
+impl<T> PartialOrd for Entry<T> {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> PartialEq for Entry<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl<T> Eq for Entry<T> {}
+
+/// asyncio: `base_events._MIN_SCHEDULED_TIMER_HANDLES`. Below it a sweep costs more than it frees.
+const COMPACTION_MINIMUM: usize = 100;
+
+#[cfg(test)]
+#[path = "timers/tests.rs"]
+mod tests;

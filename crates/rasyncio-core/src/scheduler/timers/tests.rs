@@ -1,0 +1,189 @@
+//! Timers against a plain list, and the asyncio rules that a list does not show.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use proptest::prelude::*;
+
+use super::*;
+
+type Item = Rc<Cell<bool>>;
+
+fn item() -> Item {
+    Rc::new(Cell::new(false))
+}
+
+fn is_cancelled(item: &Item) -> bool {
+    item.get()
+}
+
+fn cancel(timers: &mut Timers<Item>, item: &Item) {
+    item.set(true);
+    timers.note_cancelled();
+}
+
+#[test]
+fn equal_deadlines_fire_in_the_order_they_were_set() {
+    let mut timers = Timers::new();
+    for number in 0..100 {
+        timers.insert(1.0, number);
+    }
+    let fired: Vec<i32> = std::iter::from_fn(|| timers.pop_due(2.0, |_| false)).collect();
+    assert_eq!(fired, (0..100).collect::<Vec<i32>>());
+}
+
+#[test]
+fn a_deadline_equal_to_the_end_time_is_not_due() {
+    let mut timers = Timers::new();
+    timers.insert(1.0, ());
+    assert!(timers.pop_due(1.0, |()| false).is_none());
+    assert!(timers.pop_due(1.000_001, |()| false).is_some());
+}
+
+#[test]
+fn cancelled_items_leave_from_the_head_only_while_they_are_few() {
+    let mut timers = Timers::new();
+    let items: Vec<Item> = (0..3).map(|_| item()).collect();
+    for (deadline, item) in [1.0, 2.0, 3.0].into_iter().zip(&items) {
+        timers.insert(deadline, item.clone());
+    }
+    cancel(&mut timers, &items[0]);
+    cancel(&mut timers, &items[2]);
+    let mut removed = Vec::new();
+    timers.discard_cancelled(is_cancelled, &mut removed);
+    assert_eq!((removed.len(), timers.len()), (1, 2));
+    assert_eq!(timers.next_deadline(), Some(2.0));
+}
+
+#[test]
+fn a_heap_of_mostly_cancelled_items_is_swept_whole() {
+    let mut timers = Timers::new();
+    let items: Vec<Item> = (0..200).map(|_| item()).collect();
+    for (item, deadline) in items.iter().zip(1_u32..) {
+        timers.insert(f64::from(deadline), item.clone());
+    }
+    for item in &items[99..] {
+        cancel(&mut timers, item);
+    }
+    let mut removed = Vec::new();
+    timers.discard_cancelled(is_cancelled, &mut removed);
+    assert_eq!((removed.len(), timers.len()), (101, 99));
+    removed.clear();
+    timers.discard_cancelled(is_cancelled, &mut removed);
+    assert!(removed.is_empty());
+}
+
+#[test]
+fn nan_and_infinite_deadlines_never_fire_and_disturb_nobody() {
+    let mut timers = Timers::new();
+    timers.insert(f64::NAN, "nan");
+    timers.insert(f64::INFINITY, "infinity");
+    timers.insert(1.0, "one");
+    assert_eq!(timers.pop_due(1e300, |_| false), Some("one"));
+    assert_eq!(timers.pop_due(1e300, |_| false), None);
+    assert_eq!(timers.next_deadline(), Some(f64::INFINITY));
+}
+
+#[test]
+fn cancelled_items_that_come_due_no_longer_count() {
+    let mut timers = Timers::new();
+    let cancelled = item();
+    timers.insert(1.0, cancelled.clone());
+    cancel(&mut timers, &cancelled);
+    assert!(timers.pop_due(2.0, is_cancelled).is_some());
+    assert_eq!(timers.cancelled, 0);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert(u8),
+    Cancel(prop::sample::Index),
+    Discard,
+    PopUntil(u8),
+    TakeAll,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => any::<u8>().prop_map(Step::Insert),
+        6 => any::<prop::sample::Index>().prop_map(Step::Cancel),
+        2 => Just(Step::Discard),
+        2 => any::<u8>().prop_map(Step::PopUntil),
+        1 => Just(Step::TakeAll),
+    ]
+}
+
+/// What a reader of asyncio's documentation expects: a list of (deadline, number, item).
+#[derive(Default)]
+struct Model {
+    entries: Vec<(u8, usize, Item)>,
+}
+
+impl Model {
+    fn take_due(&mut self, end_time: u8) -> Vec<usize> {
+        self.entries
+            .sort_by_key(|(deadline, number, _)| (*deadline, *number));
+        let due = self
+            .entries
+            .partition_point(|(deadline, ..)| *deadline < end_time);
+        self.entries
+            .drain(..due)
+            .map(|(_, number, _)| number)
+            .collect()
+    }
+
+    fn cancelled(&self) -> usize {
+        self.entries
+            .iter()
+            .filter(|(_, _, item)| item.get())
+            .count()
+    }
+}
+
+proptest! {
+    #[test]
+    fn behaves_like_a_sorted_list(steps in prop::collection::vec(step(), 0..600)) {
+        let mut timers: Timers<(usize, Item)> = Timers::new();
+        let mut model = Model::default();
+        for (number, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Insert(deadline) => {
+                    let item = item();
+                    timers.insert(f64::from(deadline), (number, item.clone()));
+                    model.entries.push((deadline, number, item));
+                }
+                Step::Cancel(index) if !model.entries.is_empty() => {
+                    let (_, _, item) = index.get(&model.entries);
+                    if !item.replace(true) {
+                        timers.note_cancelled();
+                    }
+                }
+                Step::Cancel(_) => {}
+                Step::Discard => {
+                    let mut removed = Vec::new();
+                    timers.discard_cancelled(|(_, item)| item.get(), &mut removed);
+                    prop_assert!(removed.iter().all(|(_, item)| item.get()));
+                    let gone: Vec<usize> = removed.iter().map(|(number, _)| *number).collect();
+                    model.entries.retain(|(_, number, _)| !gone.contains(number));
+                    let first = model.entries.iter().min_by_key(|(deadline, number, _)| (*deadline, *number));
+                    prop_assert!(first.is_none_or(|(_, _, item)| !item.get()));
+                }
+                Step::PopUntil(end_time) => {
+                    let due = || timers.pop_due(f64::from(end_time), |(_, item)| item.get());
+                    let popped: Vec<usize> = std::iter::from_fn(due).map(|(number, _)| number).collect();
+                    prop_assert_eq!(popped, model.take_due(end_time));
+                }
+                Step::TakeAll => {
+                    let mut taken: Vec<usize> = timers.take_all().into_iter().map(|(number, _)| number).collect();
+                    taken.sort_unstable();
+                    let mut expected: Vec<usize> = model.entries.drain(..).map(|(_, number, _)| number).collect();
+                    expected.sort_unstable();
+                    prop_assert_eq!(taken, expected);
+                }
+            }
+            prop_assert_eq!(timers.len(), model.entries.len());
+            prop_assert_eq!(timers.is_empty(), model.entries.is_empty());
+            prop_assert_eq!(timers.cancelled, model.cancelled());
+        }
+    }
+}

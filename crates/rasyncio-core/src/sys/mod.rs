@@ -1,0 +1,43 @@
+//! The room of system calls: the only one that names `libc` or `rustix`, or says `unsafe`.
+//! Everything that leaves it is a safe function, and every error is the kernel's, errno intact.
+//!
+//! - `address`: socket addresses as the kernel writes them.
+//! - `epoll`: the kernel's list of watched descriptors.
+//! - `fork`: counts forks.
+//! - `pipe`: the pipe of the signals.
+//! - `socket`: what is done to one socket.
+//! - `time`: the monotonic clock.
+//! - `wake`: the eventfd.
+//!
+//! About descriptors: the loop is handed plain numbers by Python, whose owner may close them at
+//! any time. A stale number costs an `EBADF` or an event for nobody, never memory: no function in
+//! here keeps a descriptor beyond its call, and the reactor drops events of removed sources.
+
+#![expect(unsafe_code, reason = "this is the room for it")]
+
+pub(crate) mod address;
+pub(crate) mod epoll;
+pub(crate) mod fork;
+pub(crate) mod pipe;
+pub(crate) mod socket;
+pub(crate) mod time;
+pub(crate) mod wake;
+
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+
+/// Lends `descriptor` to one system call.
+#[inline]
+fn borrow<'call>(descriptor: RawFd) -> io::Result<BorrowedFd<'call>> {
+    if descriptor < 0 {
+        return Err(bad_descriptor());
+    }
+    // SAFETY: not -1, checked above. The callers, all in this room, use it for one call and keep
+    // nothing; a number closed meanwhile makes that call fail with EBADF, as the room's head says.
+    Ok(unsafe { BorrowedFd::borrow_raw(descriptor) })
+}
+
+/// EBADF: what the kernel says of a number that is no descriptor.
+pub(crate) fn bad_descriptor() -> io::Error {
+    rustix::io::Errno::BADF.into()
+}

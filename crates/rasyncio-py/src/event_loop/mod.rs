@@ -1,0 +1,355 @@
+//! `EventLoop` (asyncio: base_events.py, selector_events.py, unix_events.py).
+//!
+//! Files by job, one per section of asyncio's documentation of the loop: `run` (run, stop, close, the turn), `schedule` (callbacks, futures,
+//! tasks), `debug` (debug mode, exception handlers), `asyncgens`, `executor`, `resolve` (DNS), `signals`, `watch` (descriptors), `sock` (`sock_*`),
+//! `connect` (connections), `serve` and `server` (servers). This file: what a loop knows. Invariant: work is run from one place, `run::run_entry`.
+
+mod asyncgens;
+mod connect;
+mod debug;
+mod executor;
+mod resolve;
+mod run;
+mod schedule;
+mod serve;
+mod server;
+mod signals;
+mod sock;
+mod watch;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use rasyncio_core::fork::process_generation;
+use rasyncio_core::reactor::{BackendChoice, Operation, Reactor, Token};
+use rasyncio_core::scheduler::{Inbox, ReadyQueue, Timers, TurnPolicy};
+
+pub(crate) use schedule::current_loop;
+pub(crate) use server::Server;
+use signals::SignalState;
+
+use crate::exceptions;
+use crate::ffi::cell::GilCell;
+use crate::futures::Future;
+use crate::handles::{Handle, TimerHandle};
+use crate::interop::stdlib;
+use crate::tasks::Task;
+use crate::tasks::registry::{Registry, Slot};
+use crate::transports::tcp::TcpTransport;
+
+/// One piece of ready work. Python objects that stand for it (`Handle`) exist only where the user asked for one.
+pub(crate) enum Ready {
+    /// The next step of a task.
+    Step(Py<Task>),
+    /// The next step of a task raises this.
+    Throw { task: Py<Task>, exception: Py<PyAny> },
+    /// The future that a task waited for is done.
+    Wakeup { task: Py<Task>, future: Py<PyAny> },
+    /// A done callback of a future.
+    FutureCallback { callback: Py<PyAny>, future: Py<Future>, context: Py<PyAny> },
+    /// What `call_soon()` and its like were given.
+    Handle(Py<Handle>),
+    /// Something completed on a descriptor.
+    Io { token: Token, operation: Operation },
+    /// Work of rasyncio's own, such as calling a protocol's `connection_made`.
+    Deferred(Box<dyn FnOnce(&Bound<'_, Loop>) -> PyResult<()> + Send>),
+}
+
+/// Who is behind a descriptor.
+pub(crate) enum Source {
+    /// `add_reader()` and `add_writer()`.
+    Watch { reader: Option<Py<Handle>>, writer: Option<Py<Handle>> },
+    Stream(Py<TcpTransport>),
+    Listener(Py<server::Listener>),
+    Signals,
+}
+
+/// What the user set, and what is rarely looked at.
+#[derive(Default)]
+pub(crate) struct Settings {
+    exception_handler: Option<Py<PyAny>>,
+    task_factory: Option<Py<PyAny>>,
+    default_executor: Option<Py<PyAny>>,
+    /// A `weakref.WeakSet` of the asynchronous generators that were begun.
+    asyncgens: Option<Py<PyAny>>,
+    asyncgens_closed: bool,
+    executor_closed: bool,
+    slow_callback_duration: f64,
+    /// The value from before debug mode changed it.
+    origin_tracking_depth: Option<Py<PyAny>>,
+}
+
+/// The native part of `EventLoop`, which the module derives from it and `asyncio.AbstractEventLoop`.
+#[pyclass(frozen, subclass, weakref, name = "_Loop", module = "rasyncio._rasyncio")]
+pub(crate) struct Loop {
+    ready: GilCell<ReadyQueue<Ready>>,
+    timers: GilCell<Timers<Py<TimerHandle>>>,
+    inbox: Inbox<Ready>,
+    reactor: GilCell<Option<Reactor<Source>>>,
+    policy: GilCell<TurnPolicy>,
+    tasks: GilCell<Registry>,
+    settings: GilCell<Settings>,
+    signals: GilCell<SignalState>,
+    /// Transports that wrote something in this turn.
+    unflushed: GilCell<Vec<Py<TcpTransport>>>,
+    /// Memory that received bytes land in before Python gets a copy.
+    scratch: GilCell<Vec<u8>>,
+    closed: AtomicBool,
+    stopping: AtomicBool,
+    debug: AtomicBool,
+    /// The interpreter believes that a task of ours is running.
+    in_task: AtomicBool,
+    /// The first turn since `run_forever()`.
+    first_turn: AtomicBool,
+    /// The thread that runs the loop; 0 when none does.
+    thread: AtomicU64,
+    /// The process that made the loop, as the core counts forks.
+    generation: u32,
+}
+
+impl Loop {
+    fn make() -> PyResult<Self> {
+        let choice = backend_choice()?;
+        let reactor = Reactor::new(choice).map_err(|error| exceptions::os_error(&error))?;
+        let waker = reactor.waker();
+        Ok(Self {
+            ready: GilCell::new(ReadyQueue::new()),
+            timers: GilCell::new(Timers::new()),
+            inbox: Inbox::new(waker),
+            reactor: GilCell::new(Some(reactor)),
+            policy: GilCell::new(TurnPolicy::new()),
+            tasks: GilCell::default(),
+            settings: GilCell::new(Settings { slow_callback_duration: 0.1, ..Settings::default() }),
+            signals: GilCell::default(),
+            unflushed: GilCell::default(),
+            scratch: GilCell::new(Vec::new()),
+            closed: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            debug: AtomicBool::new(false),
+            in_task: AtomicBool::new(false),
+            first_turn: AtomicBool::new(true),
+            thread: AtomicU64::new(0),
+            generation: process_generation(),
+        })
+    }
+
+    #[inline]
+    pub(crate) fn is_debug(&self, _py: Python<'_>) -> bool {
+        self.debug.load(Ordering::Relaxed)
+    }
+
+    /// RuntimeError when the loop is closed, or belongs to the process that this one was forked from.
+    #[inline]
+    pub(crate) fn check_usable(&self) -> PyResult<()> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(exceptions::runtime("Event loop is closed"));
+        }
+        if self.generation != process_generation() {
+            return Err(exceptions::runtime(
+                "The event loop was made before fork(): the child process cannot use it and has to make its own",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Puts `entry` behind everything that is ready. From the thread of the loop, or from any other that is attached and wakes the loop itself.
+    #[inline]
+    pub(crate) fn schedule(&self, py: Python<'_>, entry: Ready) -> PyResult<()> {
+        self.check_usable()?;
+        if self.debug.load(Ordering::Relaxed) {
+            self.check_thread()?;
+        }
+        self.enqueue(py, entry);
+        Ok(())
+    }
+
+    /// `schedule` without the checks.
+    #[inline]
+    pub(crate) fn enqueue(&self, py: Python<'_>, entry: Ready) {
+        self.ready.with(py, |ready| {
+            // What other threads handed in before comes before, as on asyncio, where all share one queue.
+            if !self.inbox.is_empty() {
+                self.inbox.drain_into(ready);
+            }
+            ready.push(entry);
+        });
+    }
+
+    /// Schedules work of rasyncio's own.
+    pub(crate) fn defer(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&Bound<'_, Self>) -> PyResult<()> + Send + 'static,
+    ) {
+        self.enqueue(py, Ready::Deferred(Box::new(work)));
+    }
+
+    /// Runs `action` on the reactor, which is there until the loop is closed.
+    pub(crate) fn with_reactor<R>(
+        &self,
+        py: Python<'_>,
+        action: impl FnOnce(&mut Reactor<Source>) -> R,
+    ) -> PyResult<R> {
+        self.check_usable()?;
+        self.reactor
+            .with(py, |reactor| reactor.as_mut().map(action))
+            .ok_or_else(|| exceptions::runtime("Event loop is closed"))
+    }
+
+    pub(crate) fn remember_task(&self, py: Python<'_>, task: Py<Task>) -> Slot {
+        self.tasks.with(py, |tasks| tasks.insert(task))
+    }
+
+    pub(crate) fn forget_task(&self, py: Python<'_>, slot: Slot) {
+        let task = self.tasks.with(py, |tasks| tasks.remove(slot));
+        drop(task);
+    }
+
+    /// Tells the interpreter that `task` runs now. It stays told until something else than a step runs.
+    #[inline]
+    pub(crate) fn enter_task(&self, this: &Bound<'_, Self>, task: &Bound<'_, Task>) -> PyResult<()> {
+        stdlib(this.py()).swap_current_task(this.as_any(), Some(task.as_any()))?;
+        self.in_task.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Tells the interpreter that no task runs.
+    #[inline]
+    pub(crate) fn leave_task(&self, this: &Bound<'_, Self>) -> PyResult<()> {
+        if self.in_task.load(Ordering::Relaxed) {
+            self.in_task.store(false, Ordering::Relaxed);
+            stdlib(this.py()).swap_current_task(this.as_any(), None)?;
+        }
+        Ok(())
+    }
+
+    /// After an eager start: whether the task that started the other one runs again.
+    pub(crate) fn remember_current(&self, _py: Python<'_>, in_task: bool) {
+        self.in_task.store(in_task, Ordering::Relaxed);
+    }
+
+    pub(crate) fn on_timer_cancelled(&self, py: Python<'_>) {
+        self.timers.with(py, Timers::note_cancelled);
+    }
+
+    /// The tasks that were started on this loop and are not done.
+    pub(crate) fn running_tasks(&self, py: Python<'_>) -> Vec<Py<Task>> {
+        self.tasks.with(py, |tasks| tasks.iter().map(|task| task.clone_ref(py)).collect())
+    }
+
+    /// The transport wrote: flush it at the end of this turn.
+    pub(crate) fn flush_later(&self, py: Python<'_>, transport: Py<TcpTransport>) {
+        self.unflushed.with(py, |unflushed| unflushed.push(transport));
+    }
+}
+
+/// `RASYNCIO_BACKEND` forces a backend; anything else than a known name is an error.
+fn backend_choice() -> PyResult<BackendChoice> {
+    match std::env::var("RASYNCIO_BACKEND").as_deref() {
+        Err(_) | Ok("") => Ok(BackendChoice::Auto),
+        Ok("epoll") => Ok(BackendChoice::Epoll),
+        Ok(other) => Err(pyo3::exceptions::PyValueError::new_err(format!(
+            "RASYNCIO_BACKEND must be 'epoll', not {other:?}"
+        ))),
+    }
+}
+
+#[pymethods]
+impl Loop {
+    #[new]
+    #[pyo3(signature = (*args, **kwargs))]
+    fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        // The arguments are for the `__init__` of a subclass.
+        let _ = (args, kwargs);
+        Self::make()
+    }
+
+    fn __init__(this: &Bound<'_, Self>) -> PyResult<()> {
+        Self::introduce(this)
+    }
+
+    /// The backend that talks to the kernel: `"epoll"`.
+    #[getter]
+    fn backend(&self, py: Python<'_>) -> PyResult<&'static str> {
+        self.with_reactor(py, |reactor| reactor.backend_name())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.visit(&visit)
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        let dropped = (
+            self.ready.with(py, ReadyQueue::take_all),
+            self.timers.with(py, Timers::take_all),
+            self.tasks.take(py),
+            self.settings.take(py),
+            self.unflushed.take(py),
+        );
+        drop(dropped);
+    }
+}
+
+impl Ready {
+    fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Self::Step(task) => visit.call(task),
+            Self::Throw { task, exception } => {
+                visit.call(task)?;
+                visit.call(exception)
+            }
+            Self::Wakeup { task, future } => {
+                visit.call(task)?;
+                visit.call(future)
+            }
+            Self::FutureCallback { callback, future, context } => {
+                visit.call(callback)?;
+                visit.call(future)?;
+                visit.call(context)
+            }
+            Self::Handle(handle) => visit.call(handle),
+            Self::Io { .. } | Self::Deferred(_) => Ok(()),
+        }
+    }
+}
+
+impl Source {
+    fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Self::Watch { reader, writer } => {
+                visit.call(reader)?;
+                visit.call(writer)
+            }
+            Self::Stream(transport) => visit.call(transport),
+            Self::Listener(listener) => visit.call(listener),
+            Self::Signals => Ok(()),
+        }
+    }
+}
+
+impl Loop {
+    fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let ready = self.ready.peek(|ready| ready.iter().try_for_each(|entry| entry.visit(visit)));
+        let timers = self.timers.peek(|timers| timers.iter().try_for_each(|timer| visit.call(timer)));
+        let tasks = self.tasks.peek(|tasks| tasks.iter().try_for_each(|task| visit.call(task)));
+        let reactor = self.reactor.peek(|reactor| match reactor {
+            Some(reactor) => reactor.iter().try_for_each(|(_, source)| source.visit(visit)),
+            None => Ok(()),
+        });
+        let unflushed = self.unflushed.peek(|all| all.iter().try_for_each(|transport| visit.call(transport)));
+        let signals = self.signals.peek(|signals| signals.visit(visit));
+        for part in [ready, timers, tasks, reactor, unflushed, signals] {
+            part.unwrap_or(Ok(()))?;
+        }
+        self.settings
+            .peek(|settings| {
+                visit.call(&settings.exception_handler)?;
+                visit.call(&settings.task_factory)?;
+                visit.call(&settings.default_executor)?;
+                visit.call(&settings.asyncgens)
+            })
+            .unwrap_or(Ok(()))
+    }
+}

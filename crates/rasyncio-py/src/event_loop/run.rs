@@ -1,0 +1,532 @@
+//! Running, stopping and closing the loop, and its turn.
+//!
+//! One turn, in the words of ARCHITECTURE.md:
+//! 1. Discard the cancelled timers at the head; decide how long to wait.
+//! 2. Wait for the kernel, the interpreter lock let go if that may block.
+//! 3. Queue what the kernel completed, in its order; for one descriptor, reading before writing.
+//! 4. Queue what other threads handed in.
+//! 5. Queue the timers that are due, in the order of their deadlines.
+//! 6. Run as many entries as the queue holds now. What they queue is the next turn's.
+//! 7. Flush what was written meanwhile; then the loop ends if it was told to stop.
+
+use std::sync::atomic::Ordering;
+
+use pyo3::exceptions::PyResourceWarning;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use rasyncio_core::clock::monotonic;
+use rasyncio_core::reactor::{Completion, Operation};
+use rasyncio_core::scheduler::{Poll, ReadyQueue, Timers, timeout_until};
+
+use super::{Loop, Ready, Source};
+use crate::exceptions;
+use crate::ffi::call::call_one;
+use crate::ffi::context;
+use crate::futures::Future;
+use crate::handles::{Handle, format_callback};
+use crate::interop::{must_propagate, stdlib};
+use crate::tasks::{TaskStep, TaskWakeup, step};
+use crate::transports::tcp::TcpTransport;
+
+/// The number of this thread, as `threading.get_ident()` gives it.
+pub(super) fn thread_id() -> u64 {
+    crate::ffi::call::thread_ident()
+}
+
+impl Loop {
+    /// Runs turns until the loop is told to stop or something must end the program.
+    fn run_turns(this: &Bound<'_, Self>) -> PyResult<()> {
+        this.get().first_turn.store(true, Ordering::Relaxed);
+        let mut completions = Vec::new();
+        loop {
+            Self::turn(this, &mut completions)?;
+            if this.get().stopping.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+        }
+    }
+
+    #[inline]
+    fn turn(this: &Bound<'_, Self>, completions: &mut Vec<Completion>) -> PyResult<()> {
+        let py = this.py();
+        let own = this.get();
+        own.discard_cancelled_timers(py);
+        if let Some(timeout) = Self::wait_needed(this)? {
+            Self::wait(this, timeout, completions)?;
+            Self::queue_completions(this, completions)?;
+        }
+        if !own.inbox.is_empty() {
+            own.ready.with(py, |ready| own.inbox.drain_into(ready));
+        }
+        Self::queue_due_timers(this)?;
+        let outcome = Self::run_batch(this);
+        own.leave_task(this)?;
+        outcome?;
+        Self::flush_written(this)
+    }
+
+    fn discard_cancelled_timers(&self, py: Python<'_>) {
+        let mut removed = Vec::new();
+        self.timers.with(py, |timers| {
+            if !timers.is_empty() {
+                timers.discard_cancelled(|timer| timer.bind(py).as_super().get().is_cancelled(py), &mut removed);
+            }
+        });
+        for timer in removed {
+            timer.get().unschedule(py);
+        }
+    }
+
+    /// How long this turn waits for the kernel; None: it does not even ask.
+    #[inline]
+    #[expect(clippy::option_option, reason = "the outer level is whether to ask, the inner one for how long")]
+    fn wait_needed(this: &Bound<'_, Self>) -> PyResult<Option<Option<std::time::Duration>>> {
+        let py = this.py();
+        let own = this.get();
+        let ready = own.ready.with(py, |ready| ready.len()) + usize::from(!own.inbox.is_empty());
+        let deadline = own.timers.with(py, |timers| timers.next_deadline());
+        let has_sources = own.reactor.with(py, |reactor| {
+            reactor.as_ref().is_some_and(|reactor| reactor.source_count() > 0)
+        });
+        let stopping = own.stopping.load(Ordering::Relaxed);
+        let first = own.first_turn.swap(false, Ordering::Relaxed);
+        let poll = own.policy.with(py, |policy| policy.poll(ready, stopping, first, has_sources, deadline));
+        Ok(match poll {
+            Poll::Skip => None,
+            Poll::Now => Some(Some(std::time::Duration::ZERO)),
+            Poll::Until(None) => Some(None),
+            Poll::Until(Some(deadline)) => Some(timeout_until(Some(deadline), Self::now(this)?)),
+        })
+    }
+
+    fn wait(
+        this: &Bound<'_, Self>,
+        timeout: Option<std::time::Duration>,
+        completions: &mut Vec<Completion>,
+    ) -> PyResult<()> {
+        let py = this.py();
+        let own = this.get();
+        let mut wait = own.with_reactor(py, |reactor| reactor.begin_wait(timeout))?;
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            // A look does not block: no other thread needs the interpreter lock for it.
+            wait.run();
+        } else {
+            let begun = own.is_debug(py).then(monotonic);
+            py.detach(|| wait.run());
+            if let Some(begun) = begun {
+                Self::report_slow_wait(this, timeout, monotonic() - begun, completions.len())?;
+            }
+        }
+        own.with_reactor(py, |reactor| reactor.finish_wait(wait, completions))?
+            .map_err(|error| exceptions::os_error(&error))?;
+        // A signal that ended the wait has a Python handler to run, which may raise KeyboardInterrupt.
+        py.check_signals()
+    }
+
+    fn queue_completions(this: &Bound<'_, Self>, completions: &mut Vec<Completion>) -> PyResult<()> {
+        let py = this.py();
+        for completion in completions.drain(..) {
+            let Completion { token, operation, .. } = completion;
+            match operation {
+                Operation::Readable | Operation::Writable => Self::on_watched(this, token, operation)?,
+                _ => this.get().enqueue(py, Ready::Io { token, operation }),
+            }
+        }
+        Ok(())
+    }
+
+    fn queue_due_timers(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let own = this.get();
+        if own.timers.with(py, |timers| timers.is_empty()) {
+            return Ok(());
+        }
+        // asyncio: a timer that is due within the clock's resolution is due.
+        let end_time = Self::now(this)? + CLOCK_RESOLUTION;
+        loop {
+            let due = own.timers.with(py, |timers| {
+                timers.pop_due(end_time, |timer| timer.bind(py).as_super().get().is_cancelled(py))
+            });
+            let Some(timer) = due else {
+                return Ok(());
+            };
+            timer.get().unschedule(py);
+            own.enqueue(py, Ready::Handle(timer.bind(py).as_super().clone().unbind()));
+        }
+    }
+
+    /// Runs what is ready now; on an error the rest stays for the next run.
+    #[inline]
+    fn run_batch(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let own = this.get();
+        let count = own.ready.with(py, |ready| ready.len());
+        for _ in 0..count {
+            let Some(entry) = own.ready.with(py, ReadyQueue::pop) else {
+                break;
+            };
+            if own.debug.load(Ordering::Relaxed) {
+                Self::run_entry_timed(this, entry)?;
+            } else {
+                Self::run_entry(this, entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs one entry. Everything but SystemExit and KeyboardInterrupt ends in the exception handler.
+    #[inline]
+    pub(super) fn run_entry(this: &Bound<'_, Self>, entry: Ready) -> PyResult<()> {
+        let py = this.py();
+        match entry {
+            Ready::Step(task) => {
+                let task = task.bind(py);
+                step::run(this, task, None).or_else(|error| Self::report_step(this, task, error))
+            }
+            Ready::Wakeup { task, future } => {
+                let (task, future) = (task.bind(py), future.bind(py));
+                step::run_wakeup(this, task, future)
+                    .or_else(|error| Self::report_wakeup(this, task, future, error))
+            }
+            Ready::Throw { task, exception } => {
+                let task = task.bind(py);
+                let error = PyErr::from_value(exception.into_bound(py));
+                step::run(this, task, Some(error)).or_else(|error| Self::report_step(this, task, error))
+            }
+            Ready::Handle(handle) => {
+                this.get().leave_task(this)?;
+                Handle::run(handle.bind(py))
+            }
+            Ready::FutureCallback { callback, future, context } => {
+                this.get().leave_task(this)?;
+                Self::run_future_callback(this, &callback, &future, &context)
+            }
+            Ready::Io { token, operation } => {
+                this.get().leave_task(this)?;
+                Self::run_io(this, token, operation)
+            }
+            Ready::Deferred(work) => {
+                this.get().leave_task(this)?;
+                work(this)
+            }
+        }
+    }
+
+    fn run_io(this: &Bound<'_, Self>, token: rasyncio_core::reactor::Token, operation: Operation) -> PyResult<()> {
+        enum Behind {
+            Stream(Py<TcpTransport>),
+            Listener(Py<super::server::Listener>),
+        }
+        let py = this.py();
+        // The descriptor may have been given up since the kernel told of it: then its token is no longer known.
+        let behind = this.get().reactor.with(py, |reactor| match reactor.as_ref()?.get(token)? {
+            Source::Stream(transport) => Some(Behind::Stream(transport.clone_ref(py))),
+            Source::Listener(listener) => Some(Behind::Listener(listener.clone_ref(py))),
+            Source::Watch { .. } | Source::Signals => None,
+        });
+        match behind {
+            Some(Behind::Stream(transport)) => TcpTransport::on_io(transport.bind(py), this, operation),
+            Some(Behind::Listener(listener)) => super::server::Listener::on_acceptable(listener.bind(py), this),
+            None => Ok(()),
+        }
+    }
+
+    fn run_future_callback(
+        this: &Bound<'_, Self>,
+        callback: &Py<PyAny>,
+        future: &Py<Future>,
+        callback_context: &Py<PyAny>,
+    ) -> PyResult<()> {
+        let py = this.py();
+        let future = future.bind(py).as_any();
+        let outcome = context::run_in(py, callback_context, || call_one(callback.bind(py), future));
+        match outcome.and_then(|result| result) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let arguments = PyTuple::new(py, [future])?;
+                Self::report_callback(this, callback.clone_ref(py), &arguments, error)
+            }
+        }
+    }
+
+    fn report_step(this: &Bound<'_, Self>, task: &Bound<'_, crate::tasks::Task>, error: PyErr) -> PyResult<()> {
+        let py = this.py();
+        let callback = TaskStep::make(py, task.clone().unbind(), None)?.into_any();
+        Self::report_callback(this, callback, &PyTuple::empty(py), error)
+    }
+
+    fn report_wakeup(
+        this: &Bound<'_, Self>,
+        task: &Bound<'_, crate::tasks::Task>,
+        future: &Bound<'_, PyAny>,
+        error: PyErr,
+    ) -> PyResult<()> {
+        let py = this.py();
+        let callback = TaskWakeup::make(py, task.clone().unbind())?.into_any();
+        Self::report_callback(this, callback, &PyTuple::new(py, [future])?, error)
+    }
+
+    /// Tells the exception handler of a callback that raised, as a `Handle` would.
+    fn report_callback(
+        this: &Bound<'_, Self>,
+        callback: Py<PyAny>,
+        arguments: &Bound<'_, PyTuple>,
+        error: PyErr,
+    ) -> PyResult<()> {
+        let py = this.py();
+        if must_propagate(py, &error) {
+            return Err(error);
+        }
+        let arguments = arguments.clone().unbind();
+        let source = format_callback(py, Some(&callback), Some(&arguments))?;
+        let event_loop = this.clone().into_any().unbind();
+        let handle = Handle::make(py, callback, arguments, event_loop, None, false)?;
+        let report = PyDict::new(py);
+        report.set_item("message", format!("Exception in callback {source}"))?;
+        report.set_item("exception", error.value(py))?;
+        report.set_item("handle", handle)?;
+        this.call_method1(intern!(py, "call_exception_handler"), (report,))?;
+        Ok(())
+    }
+
+    fn flush_written(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        loop {
+            let transports = this.get().unflushed.take(py);
+            if transports.is_empty() {
+                return Ok(());
+            }
+            for transport in transports {
+                TcpTransport::flush(transport.bind(py), this)?;
+            }
+        }
+    }
+
+    fn check_not_running(&self, py: Python<'_>) -> PyResult<()> {
+        if self.thread.load(Ordering::Relaxed) != 0 {
+            return Err(exceptions::runtime("This event loop is already running"));
+        }
+        if stdlib(py).running_loop(py)?.is_some() {
+            return Err(exceptions::runtime("Cannot run the event loop while another loop is running"));
+        }
+        Ok(())
+    }
+
+    /// Everything that belongs to a running loop, undone in the opposite order whatever happens.
+    fn run_prepared(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let own = this.get();
+        Self::set_origin_tracking(this, own.is_debug(py))?;
+        let hooks = Self::install_asyncgen_hooks(this)?;
+        own.thread.store(thread_id(), Ordering::Relaxed);
+        let wakeup = Self::begin_signals(this);
+        let outcome = match &wakeup {
+            Ok(_) => stdlib(py).set_running_loop(this.as_any()).and_then(|()| Self::run_turns(this)),
+            Err(error) => Err(error.clone_ref(py)),
+        };
+        own.stopping.store(false, Ordering::Relaxed);
+        own.thread.store(0, Ordering::Relaxed);
+        stdlib(py).set_running_loop(&py.None().into_bound(py))?;
+        if let Ok(wakeup) = wakeup {
+            Self::end_signals(this, wakeup)?;
+        }
+        Self::restore_asyncgen_hooks(py, hooks)?;
+        Self::set_origin_tracking(this, false)?;
+        outcome
+    }
+
+    /// What still holds the loop's attention goes; what is dropped may run Python code, so nothing is borrowed meanwhile.
+    fn drop_everything(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let own = this.get();
+        Self::close_signals(this)?;
+        own.closed.store(true, Ordering::Relaxed);
+        let reactor = own.reactor.take(py);
+        let forked = own.generation != rasyncio_core::fork::process_generation();
+        let sources = match reactor {
+            // A forked child must not touch what it shares with its parent.
+            Some(reactor) if forked => reactor.abandon(),
+            Some(mut reactor) => reactor.drain(),
+            None => Vec::new(),
+        };
+        drop(sources);
+        own.ready.with(py, |ready| own.inbox.drain_into(ready));
+        let dropped = (own.ready.with(py, ReadyQueue::take_all), own.timers.with(py, Timers::take_all));
+        drop(dropped);
+        // "Task was destroyed but it is pending!" is reported from here for tasks that nobody else holds.
+        drop(own.tasks.take(py));
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl Loop {
+    /// Runs until `stop()` is called. Raises RuntimeError when this or another loop runs already, or the loop is closed.
+    fn run_forever(this: &Bound<'_, Self>) -> PyResult<()> {
+        this.get().check_usable()?;
+        this.get().check_not_running(this.py())?;
+        Self::run_prepared(this)
+    }
+
+    /// Runs until `future` (a future or a coroutine) is done; returns its result or raises its exception.
+    fn run_until_complete(this: &Bound<'_, Self>, future: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let py = this.py();
+        this.get().check_usable()?;
+        this.get().check_not_running(py)?;
+        let is_future = future.hasattr(intern!(py, "_asyncio_future_blocking"))?;
+        let keywords = PyDict::new(py);
+        keywords.set_item("loop", this)?;
+        let awaited = stdlib(py).ensure_future.bind(py).call((future,), Some(&keywords))?;
+        if !is_future {
+            // An exception is raised below; if the loop is stopped before, the pending task is no surprise either.
+            awaited.setattr(intern!(py, "_log_destroy_pending"), false)?;
+        }
+        let stop = StopWhenDone { event_loop: this.clone().unbind() };
+        let stop = Bound::new(py, stop)?;
+        awaited.call_method1(intern!(py, "add_done_callback"), (&stop,))?;
+        let outcome = this.call_method0(intern!(py, "run_forever"));
+        awaited.call_method1(intern!(py, "remove_done_callback"), (&stop,))?;
+        if let Err(error) = outcome {
+            if !is_future && awaited.call_method0(intern!(py, "done"))?.is_truthy()?
+                && !awaited.call_method0(intern!(py, "cancelled"))?.is_truthy()?
+            {
+                // The coroutine raised a BaseException, which is on its way already: do not log it as never retrieved.
+                awaited.call_method0(intern!(py, "exception"))?;
+            }
+            return Err(error);
+        }
+        if !awaited.call_method0(intern!(py, "done"))?.is_truthy()? {
+            return Err(exceptions::runtime("Event loop stopped before Future completed."));
+        }
+        Ok(awaited.call_method0(intern!(py, "result"))?.unbind())
+    }
+
+    /// Ends the run at the end of this turn.
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    #[getter]
+    fn _stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    #[setter(_stopping)]
+    fn set_stopping(&self, value: bool) {
+        self.stopping.store(value, Ordering::Relaxed);
+    }
+
+    /// Whether the loop runs.
+    fn is_running(&self) -> bool {
+        self.thread.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether `close()` was called.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Releases everything: pending callbacks are dropped, the executor is shut down without waiting. May be called again.
+    ///
+    /// Raises RuntimeError when the loop runs.
+    fn close(this: &Bound<'_, Self>) -> PyResult<()> {
+        if this.get().is_running() && this.get().generation == rasyncio_core::fork::process_generation() {
+            return Err(exceptions::runtime("Cannot close a running event loop"));
+        }
+        if this.get().is_closed() {
+            return Ok(());
+        }
+        Self::drop_everything(this)?;
+        this.get().shutdown_executor_on_close(this.py())
+    }
+
+    #[getter]
+    fn _thread_id(&self) -> Option<u64> {
+        Some(self.thread.load(Ordering::Relaxed)).filter(|thread| *thread != 0)
+    }
+
+    fn _check_closed(&self) -> PyResult<()> {
+        self.check_usable()
+    }
+
+    fn _check_running(&self, py: Python<'_>) -> PyResult<()> {
+        self.check_not_running(py)
+    }
+
+    /// One turn, for programs that drive asyncio's loop by hand.
+    fn _run_once(this: &Bound<'_, Self>) -> PyResult<()> {
+        this.get().check_usable()?;
+        this.get().first_turn.store(true, Ordering::Relaxed);
+        Self::turn(this, &mut Vec::new())
+    }
+
+    fn __repr__(this: &Bound<'_, Self>) -> PyResult<String> {
+        Ok(format!(
+            "<{} running={} closed={} debug={}>",
+            this.get_type().name()?,
+            python_bool(this.get().is_running()),
+            python_bool(this.get().is_closed()),
+            python_bool(this.get().is_debug(this.py())),
+        ))
+    }
+
+    fn __del__(this: &Bound<'_, Self>) -> PyResult<()> {
+        if this.get().is_closed() {
+            return Ok(());
+        }
+        let py = this.py();
+        let keywords = PyDict::new(py);
+        keywords.set_item("source", this)?;
+        let text = format!("unclosed event loop {}", this.repr()?);
+        let warning = (text, py.get_type::<PyResourceWarning>());
+        let warned = py.import(intern!(py, "warnings"))?.call_method(intern!(py, "warn"), warning, Some(&keywords));
+        if !this.get().is_running() {
+            this.call_method0(intern!(py, "close"))?;
+        }
+        warned.map(drop)
+    }
+}
+
+fn python_bool(value: bool) -> &'static str {
+    if value { "True" } else { "False" }
+}
+
+/// The done callback of `run_until_complete()`.
+#[pyclass(frozen, name = "_run_until_complete_cb", module = "rasyncio")]
+struct StopWhenDone {
+    event_loop: Py<Loop>,
+}
+
+#[pymethods]
+impl StopWhenDone {
+    fn __call__(&self, future: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = future.py();
+        if !future.call_method0(intern!(py, "cancelled"))?.is_truthy()? {
+            let exception = future.call_method0(intern!(py, "exception"))?;
+            if !exception.is_none() && must_propagate(py, &PyErr::from_value(exception)) {
+                // asyncio: the exception ends the run by itself.
+                return Ok(());
+            }
+        }
+        self.event_loop.get().stop();
+        Ok(())
+    }
+
+    #[getter]
+    fn __qualname__(&self) -> &'static str {
+        "_run_until_complete_cb"
+    }
+
+    #[getter]
+    fn __name__(&self) -> &'static str {
+        "_run_until_complete_cb"
+    }
+
+    fn __traverse__(&self, visit: pyo3::gc::PyVisit<'_>) -> Result<(), pyo3::gc::PyTraverseError> {
+        visit.call(&self.event_loop)
+    }
+}
+
+/// Python: `time.get_clock_info("monotonic").resolution` on Linux.
+const CLOCK_RESOLUTION: f64 = 1e-9;

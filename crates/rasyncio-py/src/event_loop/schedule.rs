@@ -1,0 +1,301 @@
+//! Callbacks, timers, futures and tasks: what puts work into the loop.
+
+use std::sync::atomic::Ordering;
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use pyo3::intern;
+use rasyncio_core::clock::monotonic;
+
+use super::{Loop, Ready};
+use crate::exceptions;
+use crate::ffi::call::call_method_none;
+use crate::ffi::{context, send};
+use crate::futures::Future;
+use crate::handles::{Handle, TimerHandle};
+use crate::interop::stdlib;
+use crate::tasks::Task;
+
+/// The running loop, or else what `asyncio.get_event_loop()` gives: the loop of a future or task that was made without one.
+pub(crate) fn current_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    if let Some(running) = stdlib(py).running_loop(py)? {
+        return Ok(running);
+    }
+    py.import("asyncio.events")?.call_method0("get_event_loop")
+}
+
+impl Loop {
+    /// A handle of this loop for `callback(*arguments)`.
+    #[inline]
+    fn handle(
+        this: &Bound<'_, Self>,
+        callback: Py<PyAny>,
+        arguments: Py<PyTuple>,
+        context: Option<Py<PyAny>>,
+        method: &str,
+    ) -> PyResult<Handle> {
+        let py = this.py();
+        let debug = this.get().is_debug(py);
+        if debug {
+            check_callback(callback.bind(py), method)?;
+        }
+        Handle::make(py, callback, arguments, this.clone().into_any().unbind(), context, debug)
+    }
+
+    /// RuntimeError when the loop runs in another thread than this one. Asked in debug mode only.
+    pub(super) fn check_thread(&self) -> PyResult<()> {
+        let thread = self.thread.load(Ordering::Relaxed);
+        if thread == 0 || thread == super::run::thread_id() {
+            return Ok(());
+        }
+        Err(exceptions::runtime(
+            "Non-thread-safe operation invoked on an event loop other than the current one",
+        ))
+    }
+
+    /// Seconds of the loop's clock: `time()` may be overridden by a subclass or on the object.
+    pub(super) fn now(this: &Bound<'_, Self>) -> PyResult<f64> {
+        call_method_none(this.as_any(), intern!(this.py(), "time"))?.extract()
+    }
+
+    fn timer(
+        this: &Bound<'_, Self>,
+        when: f64,
+        callback: Py<PyAny>,
+        arguments: Py<PyTuple>,
+        context: Option<Py<PyAny>>,
+        method: &str,
+    ) -> PyResult<Py<TimerHandle>> {
+        let py = this.py();
+        this.get().check_usable()?;
+        if this.get().is_debug(py) {
+            this.get().check_thread()?;
+        }
+        let handle = Self::handle(this, callback, arguments, context, method)?;
+        let timer = TimerHandle::make(py, when, handle)?;
+        let kept = timer.clone_ref(py);
+        this.get().timers.with(py, |timers| timers.insert(when, kept));
+        Ok(timer)
+    }
+}
+
+/// asyncio (debug mode): coroutines and things that cannot be called are refused.
+fn check_callback(callback: &Bound<'_, PyAny>, method: &str) -> PyResult<()> {
+    let py = callback.py();
+    let library = stdlib(py);
+    if library.iscoroutine.bind(py).call1((callback,))?.is_truthy()?
+        || library.iscoroutinefunction.bind(py).call1((callback,))?.is_truthy()?
+    {
+        return Err(PyTypeError::new_err(format!("coroutines cannot be used with {method}()")));
+    }
+    if !callback.is_callable() {
+        let text = callback.repr()?;
+        return Err(PyTypeError::new_err(format!(
+            "a callable object was expected by {method}(), got {text}"
+        )));
+    }
+    Ok(())
+}
+
+#[pymethods]
+impl Loop {
+    /// Seconds of a clock that never goes back.
+    fn time(&self) -> f64 {
+        monotonic()
+    }
+
+    /// Calls `callback(*args)` in the next turn, in `context` (default: a copy of the current one).
+    #[pyo3(signature = (callback, *args, context = None))]
+    fn call_soon(
+        this: &Bound<'_, Self>,
+        callback: Py<PyAny>,
+        args: Py<PyTuple>,
+        context: Option<Py<PyAny>>,
+    ) -> PyResult<Py<Handle>> {
+        let py = this.py();
+        this.get().check_usable()?;
+        let handle = Self::handle(this, callback, args, context, "call_soon")?;
+        let handle = Py::new(py, handle)?;
+        this.get().schedule(py, Ready::Handle(handle.clone_ref(py)))?;
+        Ok(handle)
+    }
+
+    /// `call_soon()` from another thread or a signal handler.
+    #[pyo3(signature = (callback, *args, context = None))]
+    fn call_soon_threadsafe(
+        this: &Bound<'_, Self>,
+        callback: Py<PyAny>,
+        args: Py<PyTuple>,
+        context: Option<Py<PyAny>>,
+    ) -> PyResult<Py<Handle>> {
+        let py = this.py();
+        this.get().check_usable()?;
+        let handle = Self::handle(this, callback, args, context, "call_soon_threadsafe")?;
+        let handle = Py::new(py, handle)?;
+        this.get().inbox.push(Ready::Handle(handle.clone_ref(py)));
+        Ok(handle)
+    }
+
+    /// Calls `callback(*args)` after `delay` seconds.
+    #[pyo3(signature = (delay, callback, *args, context = None))]
+    fn call_later(
+        this: &Bound<'_, Self>,
+        delay: &Bound<'_, PyAny>,
+        callback: Py<PyAny>,
+        args: Py<PyTuple>,
+        context: Option<Py<PyAny>>,
+    ) -> PyResult<Py<TimerHandle>> {
+        if delay.is_none() {
+            return Err(PyTypeError::new_err("delay must not be None"));
+        }
+        let when = Self::now(this)? + delay.extract::<f64>()?;
+        Self::timer(this, when, callback, args, context, "call_at")
+    }
+
+    /// Calls `callback(*args)` when `loop.time()` reaches `when`.
+    #[pyo3(signature = (when, callback, *args, context = None))]
+    fn call_at(
+        this: &Bound<'_, Self>,
+        when: &Bound<'_, PyAny>,
+        callback: Py<PyAny>,
+        args: Py<PyTuple>,
+        context: Option<Py<PyAny>>,
+    ) -> PyResult<Py<TimerHandle>> {
+        if when.is_none() {
+            return Err(PyTypeError::new_err("when cannot be None"));
+        }
+        Self::timer(this, when.extract::<f64>()?, callback, args, context, "call_at")
+    }
+
+    /// asyncio's timers tell their loop when they are cancelled; ours do so without this.
+    fn _timer_handle_cancelled(&self, py: Python<'_>, handle: &Bound<'_, PyAny>) {
+        if handle.is_instance_of::<TimerHandle>() {
+            self.on_timer_cancelled(py);
+        }
+    }
+
+    /// A `Future` of this loop.
+    fn create_future(this: &Bound<'_, Self>) -> PyResult<Future> {
+        let future = Future::pending(this.clone().into_any().unbind(), true);
+        if this.get().is_debug(this.py()) {
+            future.initialise(this.as_any())?;
+        }
+        Ok(future)
+    }
+
+    /// Schedules a coroutine as a `Task`, or as what the task factory makes of it.
+    ///
+    /// Parameters: `name`, `context` (default: a copy of the current one); others are for the task factory, or `eager_start` for the task.
+    #[pyo3(signature = (coro, *, name = None, context = None, **kwargs))]
+    fn create_task(
+        this: &Bound<'_, Self>,
+        coro: &Bound<'_, PyAny>,
+        name: Option<&Bound<'_, PyAny>>,
+        context: Option<Py<PyAny>>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Py<PyAny>> {
+        let py = this.py();
+        this.get().check_usable()?;
+        let factory = this.get().settings.with(py, |settings| {
+            settings.task_factory.as_ref().map(|factory| factory.clone_ref(py))
+        });
+        if let Some(factory) = factory {
+            return Self::from_factory(this, factory.bind(py), coro, name, context, kwargs);
+        }
+        let eager = eager_start(py, kwargs)?;
+        if !send::is_coroutine(coro) && !stdlib(py).iscoroutine.bind(py).call1((coro,))?.is_truthy()? {
+            return Err(PyTypeError::new_err(format!("a coroutine was expected, got {}", coro.repr()?)));
+        }
+        let context = match context {
+            Some(context) => context,
+            None => context::copy_current(py)?,
+        };
+        let task = Task::make(this, coro.clone().unbind(), name, context)?;
+        let task = task.bind(py);
+        if eager {
+            Task::start(task, this.as_any(), true)?;
+        } else {
+            Task::start_later(task, this)?;
+        }
+        Ok(task.clone().into_any().unbind())
+    }
+
+    /// Makes `factory(loop, coro, **kwargs)` create the tasks; None: the loop makes them itself.
+    fn set_task_factory(&self, py: Python<'_>, factory: Option<Py<PyAny>>) -> PyResult<()> {
+        if factory.as_ref().is_some_and(|factory| !factory.bind(py).is_callable()) {
+            return Err(PyTypeError::new_err("task factory must be a callable or None"));
+        }
+        let old = self.settings.with(py, |settings| std::mem::replace(&mut settings.task_factory, factory));
+        drop(old);
+        Ok(())
+    }
+
+    /// The task factory, or None.
+    fn get_task_factory(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.settings.with(py, |settings| settings.task_factory.as_ref().map(|factory| factory.clone_ref(py)))
+    }
+
+    #[getter]
+    fn _task_factory(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.get_task_factory(py)
+    }
+}
+
+impl Loop {
+    /// What the user's factory makes of a coroutine, called as this version of asyncio calls it.
+    fn from_factory(
+        this: &Bound<'_, Self>,
+        factory: &Bound<'_, PyAny>,
+        coroutine: &Bound<'_, PyAny>,
+        name: Option<&Bound<'_, PyAny>>,
+        context: Option<Py<PyAny>>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Py<PyAny>> {
+        let py = this.py();
+        let keywords = PyDict::new(py);
+        if let Some(kwargs) = kwargs {
+            keywords.update(kwargs.as_mapping())?;
+        }
+        if let Some(context) = context {
+            keywords.set_item("context", context)?;
+        }
+        if py.version_info() >= (3, 14) {
+            // From 3.14 the name too is the factory's.
+            if let Some(name) = name {
+                keywords.set_item("name", name)?;
+            }
+            return Ok(factory.call((this, coroutine), Some(&keywords))?.unbind());
+        }
+        if py.version_info() < (3, 13, 3) && kwargs.is_some_and(|kwargs| !kwargs.is_empty()) {
+            return Err(unexpected_keyword(&keywords)?);
+        }
+        let task = factory.call((this, coroutine), Some(&keywords))?;
+        if let Some(name) = name
+            && let Some(set_name) = task.getattr_opt(intern!(py, "set_name"))?
+        {
+            set_name.call1((name,))?;
+        }
+        Ok(task.unbind())
+    }
+}
+
+/// `eager_start=` of 3.14; any other keyword, or this one on an older version, is a TypeError.
+fn eager_start(py: Python<'_>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<bool> {
+    let Some(kwargs) = kwargs else {
+        return Ok(false);
+    };
+    let eager = kwargs.get_item("eager_start")?;
+    let known = if eager.is_some() && py.version_info() >= (3, 13, 3) { 1 } else { 0 };
+    if kwargs.len() > known {
+        return Err(unexpected_keyword(kwargs)?);
+    }
+    eager.map_or(Ok(false), |eager| eager.is_truthy())
+}
+
+fn unexpected_keyword(keywords: &Bound<'_, PyDict>) -> PyResult<PyErr> {
+    let name = keywords.keys().get_item(0)?;
+    Ok(PyTypeError::new_err(format!(
+        "EventLoop.create_task() got an unexpected keyword argument '{name}'"
+    )))
+}

@@ -1,0 +1,260 @@
+//! Signals: `add_signal_handler()`, and Ctrl+C that always reaches a sleeping loop (asyncio: unix_events.py).
+//!
+//! While the loop runs in the main thread, Python's signal machinery writes the number of each signal into a pipe that the loop watches
+//! (`signal.set_wakeup_fd`). So a signal ends any wait, even one that is just about to begin, and the loop sees which it was.
+
+use std::collections::HashMap;
+
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use rasyncio_core::reactor::{Operation, Token};
+use rasyncio_core::signal::SignalPipe;
+
+use super::{Loop, Ready, Source};
+use crate::exceptions;
+use crate::handles::Handle;
+use crate::interop::stdlib;
+
+/// What a loop knows of signals.
+#[derive(Default)]
+pub(super) struct SignalState {
+    handlers: HashMap<i32, Py<Handle>>,
+    pipe: Option<(SignalPipe, Token)>,
+}
+
+impl SignalState {
+    pub(super) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.handlers.values().try_for_each(|handle| visit.call(handle))
+    }
+}
+
+/// What `signal.set_wakeup_fd()` had before the loop ran; None in another thread than the main one.
+pub(super) struct Wakeup(Option<i32>);
+
+impl Loop {
+    /// The descriptor that signals are to be written to, made when it is first needed.
+    fn signal_descriptor(this: &Bound<'_, Self>) -> PyResult<i32> {
+        let py = this.py();
+        let known = this.get().signals.with(py, |signals| signals.pipe.as_ref().map(|(pipe, _)| pipe.write_fd()));
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let pipe = SignalPipe::new().map_err(|error| exceptions::os_error(&error))?;
+        let (read, write) = (pipe.read_fd(), pipe.write_fd());
+        let token = this
+            .get()
+            .with_reactor(py, |reactor| {
+                let token = reactor.insert(read, Source::Signals);
+                reactor.arm(token, Operation::Readable).map(|()| token)
+            })?
+            .map_err(|error| exceptions::os_error(&error))?;
+        this.get().signals.with(py, |signals| signals.pipe = Some((pipe, token)));
+        Ok(write)
+    }
+
+    /// Begins to listen for signals, if this is the main thread and nobody else listens there already.
+    pub(super) fn begin_signals(this: &Bound<'_, Self>) -> PyResult<Wakeup> {
+        let py = this.py();
+        if !is_main_thread(py)? {
+            return Ok(Wakeup(None));
+        }
+        let descriptor = Self::signal_descriptor(this)?;
+        let before = set_wakeup_descriptor(py, descriptor)?;
+        Ok(Wakeup(Some(before)))
+    }
+
+    /// Gives the wake-up descriptor back, unless the program set another meanwhile.
+    pub(super) fn end_signals(this: &Bound<'_, Self>, wakeup: Wakeup) -> PyResult<()> {
+        let py = this.py();
+        let Wakeup(Some(before)) = wakeup else {
+            return Ok(());
+        };
+        let own = Self::signal_descriptor(this)?;
+        let keeps = this.get().signals.with(py, |signals| !signals.handlers.is_empty());
+        if keeps && before == -1 {
+            // asyncio: handlers stay in force between two runs; what arrives then is handled in the next.
+            return Ok(());
+        }
+        let current = set_wakeup_descriptor(py, before)?;
+        if current != own && current != before {
+            set_wakeup_descriptor(py, current)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes arrived in the pipe, one per signal.
+    pub(super) fn on_signals(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let mut numbers = Vec::new();
+        let drained = this.get().signals.with(py, |signals| match &signals.pipe {
+            Some((pipe, _)) => pipe.drain(&mut numbers),
+            None => Ok(()),
+        });
+        drained.map_err(|error| exceptions::os_error(&error))?;
+        for number in numbers {
+            this.call_method1(intern!(py, "_handle_signal"), (i32::from(number),))?;
+        }
+        Ok(())
+    }
+
+    /// The loop is being closed: no handler stays behind.
+    pub(super) fn close_signals(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let numbers: Vec<i32> =
+            this.get().signals.with(py, |signals| signals.handlers.keys().copied().collect());
+        if !numbers.is_empty() && is_main_thread(py)? {
+            for number in numbers {
+                this.call_method1(intern!(py, "remove_signal_handler"), (number,))?;
+            }
+        }
+        let own = this.get().signals.with(py, |signals| signals.pipe.as_ref().map(|(pipe, _)| pipe.write_fd()));
+        if let Some(own) = own
+            && is_main_thread(py)?
+        {
+            // Do not leave a descriptor behind that is about to be closed.
+            let current = set_wakeup_descriptor(py, -1)?;
+            if current != own && current != -1 {
+                set_wakeup_descriptor(py, current)?;
+            }
+        }
+        let pipe = this.get().signals.with(py, |signals| signals.pipe.take());
+        if let Some((pipe, token)) = pipe {
+            let source = this.get().reactor.with(py, |reactor| reactor.as_mut().and_then(|reactor| reactor.remove(token)));
+            drop((source, pipe));
+        }
+        Ok(())
+    }
+}
+
+fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
+    let threading = py.import(intern!(py, "threading"))?;
+    let main = threading.call_method0(intern!(py, "main_thread"))?.getattr(intern!(py, "ident"))?;
+    Ok(main.extract::<Option<u64>>()? == Some(super::run::thread_id()))
+}
+
+/// `signal.set_wakeup_fd()`: returns the descriptor from before.
+fn set_wakeup_descriptor(py: Python<'_>, descriptor: i32) -> PyResult<i32> {
+    let keywords = PyDict::new(py);
+    // A storm of signals may fill the pipe: the loop is woken all the same.
+    keywords.set_item("warn_on_full_buffer", false)?;
+    py.import(intern!(py, "signal"))?
+        .call_method(intern!(py, "set_wakeup_fd"), (descriptor,), Some(&keywords))?
+        .extract()
+}
+
+/// TypeError unless a number, ValueError unless a signal.
+fn checked_signal(signal: &Bound<'_, PyAny>) -> PyResult<i32> {
+    let py = signal.py();
+    let Ok(number) = signal.extract::<i32>() else {
+        return Err(PyTypeError::new_err(format!("sig must be an int, not {}", signal.repr()?)));
+    };
+    if !py.import(intern!(py, "signal"))?.call_method0("valid_signals")?.contains(number)? {
+        return Err(PyValueError::new_err(format!("invalid signal number {number}")));
+    }
+    Ok(number)
+}
+
+/// EINVAL is what a signal that cannot be caught gives; asyncio tells it in words.
+fn uncatchable(py: Python<'_>, error: PyErr, number: i32) -> PyErr {
+    let is_invalid = error.is_instance_of::<PyOSError>(py)
+        && error.value(py).getattr("errno").and_then(|errno| errno.extract::<i32>()).is_ok_and(|errno| errno == 22);
+    if is_invalid { PyRuntimeError::new_err(format!("sig {number} cannot be caught")) } else { error }
+}
+
+/// What Python calls for a signal that the loop handles: nothing, the number in the pipe does the work.
+#[pyfunction]
+#[pyo3(signature = (signum, frame))]
+fn _sighandler_noop(signum: &Bound<'_, PyAny>, frame: &Bound<'_, PyAny>) {
+    let _ = (signum, frame);
+}
+
+#[pymethods]
+impl Loop {
+    /// Calls `callback(*args)` in the loop when signal `sig` arrives. Only in the main thread.
+    ///
+    /// Raises ValueError for no signal or another thread, RuntimeError for a signal that cannot be caught, TypeError for a coroutine function.
+    #[pyo3(signature = (sig, callback, *args))]
+    fn add_signal_handler(
+        this: &Bound<'_, Self>,
+        sig: &Bound<'_, PyAny>,
+        callback: &Bound<'_, PyAny>,
+        args: Py<PyTuple>,
+    ) -> PyResult<()> {
+        let py = this.py();
+        let library = stdlib(py);
+        if library.iscoroutine.bind(py).call1((callback,))?.is_truthy()?
+            || library.iscoroutinefunction.bind(py).call1((callback,))?.is_truthy()?
+        {
+            return Err(PyTypeError::new_err("coroutines cannot be used with add_signal_handler()"));
+        }
+        let number = checked_signal(sig)?;
+        this.get().check_usable()?;
+        // ValueError when this is not the main thread; asyncio: RuntimeError with its text.
+        let descriptor = Self::signal_descriptor(this)?;
+        set_wakeup_descriptor(py, descriptor).map_err(|error| exceptions::runtime(error.value(py).to_string()))?;
+        let event_loop = this.clone().into_any().unbind();
+        let debug = this.get().is_debug(py);
+        let handle = Handle::make(py, callback.clone().unbind(), args, event_loop, None, debug)?;
+        let handle = Py::new(py, handle)?;
+        let old = this.get().signals.with(py, |signals| signals.handlers.insert(number, handle));
+        drop(old);
+        let signal = py.import(intern!(py, "signal"))?;
+        let noop = pyo3::wrap_pyfunction!(_sighandler_noop, py)?;
+        let installed = signal
+            .call_method1(intern!(py, "signal"), (number, noop))
+            // System calls of other threads go on after the signal.
+            .and_then(|_| signal.call_method1(intern!(py, "siginterrupt"), (number, false)));
+        if let Err(error) = installed {
+            let dropped = this.get().signals.with(py, |signals| signals.handlers.remove(&number));
+            drop(dropped);
+            return Err(uncatchable(py, error, number));
+        }
+        Ok(())
+    }
+
+    /// Puts the default action of signal `sig` back; returns whether the loop handled it.
+    fn remove_signal_handler(this: &Bound<'_, Self>, sig: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let py = this.py();
+        let number = checked_signal(sig)?;
+        let removed = this.get().signals.with(py, |signals| signals.handlers.remove(&number));
+        if removed.is_none() {
+            return Ok(false);
+        }
+        drop(removed);
+        let signal = py.import(intern!(py, "signal"))?;
+        let default = if number == SIGINT { "default_int_handler" } else { "SIG_DFL" };
+        signal
+            .call_method1(intern!(py, "signal"), (number, signal.getattr(default)?))
+            .map_err(|error| uncatchable(py, error, number))?;
+        Ok(true)
+    }
+
+    /// A signal arrived: its callback is queued.
+    fn _handle_signal(this: &Bound<'_, Self>, sig: i32) {
+        let py = this.py();
+        let handle = this.get().signals.with(py, |signals| {
+            signals.handlers.get(&sig).map(|handle| handle.clone_ref(py))
+        });
+        if let Some(handle) = handle {
+            this.get().enqueue(py, Ready::Handle(handle));
+        }
+    }
+
+    #[getter]
+    fn _signal_handlers<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
+        let py = this.py();
+        let handlers: Vec<(i32, Py<Handle>)> = this.get().signals.with(py, |signals| {
+            signals.handlers.iter().map(|(number, handle)| (*number, handle.clone_ref(py))).collect()
+        });
+        let shown = PyDict::new(py);
+        for (number, handle) in handlers {
+            shown.set_item(number, handle)?;
+        }
+        Ok(shown)
+    }
+}
+
+const SIGINT: i32 = 2;

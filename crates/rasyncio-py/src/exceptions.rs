@@ -1,0 +1,47 @@
+//! Exceptions of asyncio's own classes, with asyncio's texts, and the only map from core errors to Python exceptions.
+
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::prelude::*;
+
+use crate::interop::stdlib;
+
+/// `asyncio.InvalidStateError(message)`.
+pub(crate) fn invalid_state(py: Python<'_>, message: impl Into<String>) -> PyErr {
+    PyErr::from_type(stdlib(py).invalid_state_error.bind(py).clone(), (message.into(),))
+}
+
+/// `asyncio.CancelledError()`, with the message if there is one.
+pub(crate) fn cancelled(py: Python<'_>, message: Option<&Py<PyAny>>) -> PyErr {
+    let class = stdlib(py).cancelled_error.bind(py).clone();
+    match message {
+        Some(message) => PyErr::from_type(class, (message.clone_ref(py),)),
+        None => PyErr::from_type(class, ()),
+    }
+}
+
+/// Whether `error` is a CancelledError.
+pub(crate) fn is_cancelled(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance(py, stdlib(py).cancelled_error.bind(py))
+}
+
+/// The OSError subclass for an error of the kernel, with its errno and text.
+pub(crate) fn os_error(error: &std::io::Error) -> PyErr {
+    match error.raw_os_error() {
+        Some(number) => PyOSError::new_err((number, strerror(error))),
+        None => PyOSError::new_err(error.to_string()),
+    }
+}
+
+/// Rust appends " (os error N)" to the text; Python shows the number itself.
+fn strerror(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((text, _)) => text.to_owned(),
+        None => text,
+    }
+}
+
+/// `RuntimeError(message)`.
+pub(crate) fn runtime(message: impl Into<String>) -> PyErr {
+    PyRuntimeError::new_err(message.into())
+}

@@ -1,0 +1,82 @@
+//! Calling Python without building argument tuples.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple};
+
+/// `callable(argument)`.
+#[inline]
+pub(crate) fn call_one<'py>(
+    callable: &Bound<'py, PyAny>,
+    argument: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = callable.py();
+    let arguments = [std::ptr::null_mut(), argument.as_ptr()];
+    let count = 1 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+    // SAFETY: the pointer is inside of `arguments`, which outlives the call.
+    let first = unsafe { arguments.as_ptr().add(1) };
+    // SAFETY: the argument is alive; the slot before it is ours, which is what the OFFSET flag promises.
+    let result = unsafe { ffi::PyObject_Vectorcall(callable.as_ptr(), first, count, std::ptr::null_mut()) };
+    // SAFETY: a call gives a new reference or NULL with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, result) }
+}
+
+/// `callable(*arguments)` for a tuple that is there already.
+#[inline]
+pub(crate) fn call_tuple<'py>(
+    callable: &Bound<'py, PyAny>,
+    arguments: &Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = callable.py();
+    if arguments.is_empty() {
+        // SAFETY: `callable` is alive.
+        let result = unsafe { ffi::PyObject_CallNoArgs(callable.as_ptr()) };
+        // SAFETY: a call gives a new reference or NULL with an exception set.
+        return unsafe { Bound::from_owned_ptr_or_err(py, result) };
+    }
+    // SAFETY: both are alive, and `arguments` is a tuple by its type.
+    let result =
+        unsafe { ffi::PyObject_Call(callable.as_ptr(), arguments.as_ptr(), std::ptr::null_mut()) };
+    // SAFETY: a call gives a new reference or NULL with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, result) }
+}
+
+/// `object.name()`.
+#[inline]
+pub(crate) fn call_method_none<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Bound<'py, PyAny>> {
+    method(object, name, [object.as_ptr()])
+}
+
+/// `object.name(argument)`.
+#[inline]
+pub(crate) fn call_method_one<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+    argument: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    method(object, name, [object.as_ptr(), argument.as_ptr()])
+}
+
+#[inline]
+fn method<'py, const N: usize>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+    arguments: [*mut ffi::PyObject; N],
+) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: the callers put `object` first and only live objects behind it; the array outlives the call.
+    let result = unsafe {
+        ffi::PyObject_VectorcallMethod(name.as_ptr(), arguments.as_ptr(), N, std::ptr::null_mut())
+    };
+    // SAFETY: a call gives a new reference or NULL with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(object.py(), result) }
+}
+
+/// The number of this thread, as `threading.get_ident()` gives it.
+pub(crate) fn thread_ident() -> u64 {
+    // SAFETY: the call takes nothing and needs nothing.
+    let ident = unsafe { ffi::PyThread_get_thread_ident() };
+    u64::from(ident)
+}

@@ -1,0 +1,106 @@
+//! `GilCell`: the mutable state of a Python object, reached only by a thread attached to the interpreter.
+//!
+//! A frozen PyO3 class hands out `&T` for nothing, where a mutable one checks a borrow flag on every method; the state
+//! that changes lives in these cells instead. Invariant: nothing inside of `with` calls Python or drops a Python object;
+//! what is replaced is handed out and dropped by the caller, after the cell is free again.
+
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::Python;
+
+/// A value that any attached thread may change, one at a time.
+pub(crate) struct GilCell<T> {
+    busy: AtomicBool,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: `with` admits one thread at a time: on a build with a GIL because the closure cannot release it (the `busy` flag turns a
+// nested entry into a panic), on a free-threaded build because `busy` is taken like a lock.
+unsafe impl<T: Send> Sync for GilCell<T> {}
+
+struct Release<'a>(&'a AtomicBool);
+
+impl Drop for Release<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+impl<T> GilCell<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self { busy: AtomicBool::new(false), value: UnsafeCell::new(value) }
+    }
+
+    /// Reads or changes the value. `change` must neither call Python nor drop a Python object.
+    #[inline]
+    pub(crate) fn with<R>(&self, _py: Python<'_>, change: impl FnOnce(&mut T) -> R) -> R {
+        self.enter();
+        let _release = Release(&self.busy);
+        // SAFETY: `enter` made this the only live reference until `_release` is dropped.
+        change(unsafe { &mut *self.value.get() })
+    }
+
+    /// Lets the garbage collector look at the value. A value that is being changed at this moment is passed over: what it
+    /// holds then counts as reachable.
+    pub(crate) fn peek<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
+        if self.busy.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        let _release = Release(&self.busy);
+        // SAFETY: as in `with`; the flag was free and is ours now.
+        Some(look(unsafe { &*self.value.get() }))
+    }
+
+    pub(crate) fn replace(&self, py: Python<'_>, value: T) -> T {
+        self.with(py, |slot| std::mem::replace(slot, value))
+    }
+
+    #[cfg(not(Py_GIL_DISABLED))]
+    #[inline]
+    fn enter(&self) {
+        // With a GIL no other thread can be inside, so a plain load and store do: no locked instruction.
+        assert!(!self.busy.load(Ordering::Relaxed), "state entered twice");
+        self.busy.store(true, Ordering::Relaxed);
+    }
+
+    #[cfg(Py_GIL_DISABLED)]
+    fn enter(&self) {
+        while self.busy.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl<T: Copy> GilCell<T> {
+    #[inline]
+    pub(crate) fn get(&self, py: Python<'_>) -> T {
+        self.with(py, |slot| *slot)
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, py: Python<'_>, value: T) {
+        self.with(py, |slot| *slot = value);
+    }
+}
+
+impl<T: Default> GilCell<T> {
+    pub(crate) fn take(&self, py: Python<'_>) -> T {
+        self.replace(py, T::default())
+    }
+}
+
+impl<T> GilCell<Option<pyo3::Py<T>>> {
+    /// A new reference to what the cell holds.
+    #[inline]
+    pub(crate) fn cloned(&self, py: Python<'_>) -> Option<pyo3::Py<T>> {
+        self.with(py, |slot| slot.as_ref().map(|object| object.clone_ref(py)))
+    }
+}
+
+impl<T: Default> Default for GilCell<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}

@@ -1,0 +1,49 @@
+//! `contextvars.Context`: copying the current one and running code inside of one.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+/// A copy of the current context, as `contextvars.copy_context()`.
+#[inline]
+pub(crate) fn copy_current(py: Python<'_>) -> PyResult<Py<PyAny>> {
+    // SAFETY: the thread is attached (`py`).
+    let context = unsafe { ffi::PyContext_CopyCurrent() };
+    // SAFETY: the call gave a new reference, or NULL with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, context) }.map(Bound::unbind)
+}
+
+/// Runs `body` inside of `context`, as `context.run(body)`.
+///
+/// Fails with RuntimeError when the context is entered already and with TypeError when it is no context; `body` has not run then.
+#[inline]
+pub(crate) fn run_in<R>(py: Python<'_>, context: &Py<PyAny>, body: impl FnOnce() -> R) -> PyResult<R> {
+    // SAFETY: `context` is alive for the whole call; a wrong type is answered with TypeError by the callee.
+    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
+        return Err(PyErr::fetch(py));
+    }
+    let entered = Entered { py, context };
+    let result = body();
+    drop(entered);
+    Ok(result)
+}
+
+/// Whether `object` is a `contextvars.Context`.
+pub(crate) fn is_context(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: only the type pointer of a live object is compared.
+    unsafe { ffi::PyContext_CheckExact(object.as_ptr()) != 0 }
+}
+
+struct Entered<'a, 'py> {
+    py: Python<'py>,
+    context: &'a Py<PyAny>,
+}
+
+impl Drop for Entered<'_, '_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: `run_in` entered this context on this thread and keeps it alive.
+        if unsafe { ffi::PyContext_Exit(self.context.as_ptr()) } < 0 {
+            PyErr::fetch(self.py).write_unraisable(self.py, None);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The room of raw C-API calls: what PyO3 has no safe form for, or none that is fast enough.
+//!
+//! Files by job: `cell` (state of an object behind the interpreter lock), `call` (calling Python without building
+//! tuples), `send` (stepping a coroutine), `context` (entering a `contextvars.Context`), `finalize` (`tp_finalize`, which
+//! PyO3 lacks), `slots` (`am_send`, which PyO3 lacks), `current_task` (where the interpreter keeps the running task), `buffer` (bytes-like objects).
+//! Everything exported is safe to call: no `unsafe fn` leaves this room.
+#![expect(unsafe_code, reason = "this is the room of unsafe code of this crate")]
+
+pub(crate) mod buffer;
+pub(crate) mod call;
+pub(crate) mod cell;
+pub(crate) mod context;
+pub(crate) mod current_task;
+pub(crate) mod finalize;
+pub(crate) mod send;
+pub(crate) mod slots;

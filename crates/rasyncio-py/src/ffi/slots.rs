@@ -1,0 +1,83 @@
+//! `am_send`, which PyO3 lacks: without it an awaitable that returns a value has to build and raise a StopIteration.
+
+use pyo3::exceptions::PyStopIteration;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use pyo3::{PyTypeInfo, ffi};
+
+use super::send::Sent;
+
+/// An awaitable that can be stepped without exceptions.
+pub(crate) trait SendSlot: PyTypeInfo + Sized {
+    fn send<'py>(this: &Bound<'py, Self>, value: &Bound<'py, PyAny>) -> Sent<'py>;
+}
+
+/// Puts `T::send` into the `am_send` slot of T's type. T must have an `__await__` of its own, or the slot table is missing and
+/// nothing is changed: stepping then takes the way through StopIteration.
+pub(crate) fn install_send<T: SendSlot>(py: Python<'_>) {
+    let object = T::type_object_raw(py);
+    // SAFETY: a complete heap type of ours at import, before any other thread uses it.
+    let table = unsafe { (*object).tp_as_async };
+    if !table.is_null() {
+        // SAFETY: the table belongs to the heap type above.
+        unsafe { (*table).am_send = Some(am_send::<T>) };
+    }
+}
+
+unsafe extern "C" fn am_send<T: SendSlot>(
+    object: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    result: *mut *mut ffi::PyObject,
+) -> ffi::PySendResult {
+    let body = || {
+        // SAFETY: slots are called by attached threads.
+        let py = unsafe { Python::assume_attached() };
+        // SAFETY: the interpreter keeps both arguments alive during the call.
+        let this = unsafe { Bound::from_borrowed_ptr(py, object) };
+        // SAFETY: as above.
+        let value = unsafe { Bound::from_borrowed_ptr(py, value) };
+        let sent = match this.cast_into::<T>() {
+            Ok(this) => T::send(&this, &value),
+            Err(error) => Sent::Raised(error.into()),
+        };
+        let (status, pointer) = match sent {
+            Sent::Yielded(object) => (ffi::PySendResult::PYGEN_NEXT, object.into_ptr()),
+            Sent::Returned(object) => (ffi::PySendResult::PYGEN_RETURN, object.into_ptr()),
+            Sent::Raised(error) => {
+                error.restore(py);
+                (ffi::PySendResult::PYGEN_ERROR, std::ptr::null_mut())
+            }
+        };
+        // SAFETY: the caller gave a valid place for the result.
+        unsafe { *result = pointer };
+        status
+    };
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or_else(|_| {
+        // SAFETY: still attached, as at the entry.
+        let py = unsafe { Python::assume_attached() };
+        pyo3::exceptions::PySystemError::new_err("panic while stepping an awaitable").restore(py);
+        // SAFETY: the caller gave a valid place for the result.
+        unsafe { *result = std::ptr::null_mut() };
+        ffi::PySendResult::PYGEN_ERROR
+    })
+}
+
+/// The answer of an `__next__` slot: None stands for "returned None", anything else that was returned travels as StopIteration.
+#[inline]
+pub(crate) fn next_result(sent: Sent<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    match sent {
+        Sent::Yielded(object) => Ok(Some(object)),
+        Sent::Returned(value) if value.is_none() => Ok(None),
+        Sent::Returned(value) => Err(stop_iteration(&value)),
+        Sent::Raised(error) => Err(error),
+    }
+}
+
+/// `StopIteration(value)`: also for a tuple, which raising by type would unpack, and for an exception, which it would raise itself.
+pub(crate) fn stop_iteration(value: &Bound<'_, PyAny>) -> PyErr {
+    let py = value.py();
+    match PyTuple::new(py, [value]).and_then(|arguments| py.get_type::<PyStopIteration>().call1(arguments)) {
+        Ok(exception) => PyErr::from_value(exception),
+        Err(error) => error,
+    }
+}

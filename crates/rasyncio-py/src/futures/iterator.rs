@@ -1,0 +1,109 @@
+//! `FutureIter`: what `await future` steps.
+
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+
+use super::state::Status;
+use super::{Future, Outcome};
+use crate::exceptions;
+use crate::ffi::cell::GilCell;
+use crate::ffi::send::Sent;
+use crate::ffi::slots::{SendSlot, next_result};
+
+/// The iterator behind `await future`: yields the future once while it is pending, then returns its result.
+#[pyclass(frozen, name = "FutureIter", module = "rasyncio")]
+pub(crate) struct FutureIter {
+    future: GilCell<Option<Py<Future>>>,
+}
+
+impl FutureIter {
+    #[inline]
+    pub(crate) fn make(future: &Bound<'_, Future>) -> Self {
+        Self { future: GilCell::new(Some(future.clone().unbind())) }
+    }
+
+    #[inline]
+    fn step<'py>(&self, py: Python<'py>) -> Sent<'py> {
+        let Some(future) = self.future.cloned(py) else {
+            return Sent::Returned(py.None().into_bound(py));
+        };
+        let waits = future.get().state.with(py, |state| {
+            let waits = state.status == Status::Pending && !state.blocking;
+            state.blocking |= waits;
+            waits
+        });
+        if waits {
+            return Sent::Yielded(future.into_bound(py).into_any());
+        }
+        match future.get().outcome(py) {
+            Outcome::Pending => Sent::Raised(exceptions::runtime("await wasn't used with future")),
+            Outcome::Result(result) => {
+                drop(self.future.take(py));
+                Sent::Returned(result.into_bound(py))
+            }
+            Outcome::Raise(error) => {
+                drop(self.future.take(py));
+                Sent::Raised(error)
+            }
+        }
+    }
+}
+
+impl SendSlot for FutureIter {
+    #[inline]
+    fn send<'py>(this: &Bound<'py, Self>, _value: &Bound<'py, PyAny>) -> Sent<'py> {
+        this.get().step(this.py())
+    }
+}
+
+#[pymethods]
+impl FutureIter {
+    /// An iterator that is awaited again goes on where it stands; having the slot also gives the type its table of async slots.
+    fn __await__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    fn __iter__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        next_result(self.step(py))
+    }
+
+    /// Goes on like `next()`; the value is not used.
+    fn send<'py>(&self, py: Python<'py>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let _ = value;
+        match self.step(py) {
+            Sent::Yielded(object) => Ok(object),
+            Sent::Returned(value) => Err(crate::ffi::slots::stop_iteration(&value)),
+            Sent::Raised(error) => Err(error),
+        }
+    }
+
+    /// Raises an exception, given as an instance or as class, value and traceback, out of the await.
+    #[pyo3(signature = (r#type, value = None, traceback = None))]
+    fn throw(
+        &self,
+        r#type: &Bound<'_, PyAny>,
+        value: Option<&Bound<'_, PyAny>>,
+        traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let error = crate::coroutines::thrown(r#type, value, traceback)?;
+        drop(self.future.take(r#type.py()));
+        Err(error)
+    }
+
+    /// Lets go of the future.
+    fn close(&self, py: Python<'_>) {
+        drop(self.future.take(py));
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.future.peek(|future| visit.call(future)).unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        drop(self.future.take(py));
+    }
+}

@@ -1,0 +1,299 @@
+//! What Python sees of a `Future`.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyGenericAlias, PyTuple, PyType};
+
+use super::state::{Callback, Callbacks, FutureState, Status};
+use super::{Future, FutureIter, Outcome, message_slot};
+use crate::exceptions;
+use crate::ffi::cell::GilCell;
+use crate::ffi::context;
+use crate::interop::stdlib;
+use crate::tasks::TaskWakeup;
+
+#[pymethods]
+impl Future {
+    #[new]
+    #[pyo3(signature = (*args, **kwargs))]
+    fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        // The arguments are for `__init__`, which a subclass may define with others.
+        let _ = (args, kwargs);
+        Self { state: GilCell::new(FutureState::uninitialised()) }
+    }
+
+    /// Parameters: `loop`, the event loop (default: the running one, or the policy's).
+    #[pyo3(signature = (*, r#loop = None))]
+    fn __init__(&self, py: Python<'_>, r#loop: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        match r#loop {
+            Some(event_loop) => self.initialise(event_loop),
+            None => self.initialise(&crate::event_loop::current_loop(py)?),
+        }
+    }
+
+    /// `asyncio.Future` for our own class, so that `isinstance` finds it; a subclass is shown as itself.
+    #[getter]
+    fn __class__(this: &Bound<'_, Self>) -> Py<PyAny> {
+        let py = this.py();
+        if this.get_type().is(py.get_type::<Self>()) {
+            return stdlib(py).future_class.clone_ref(py);
+        }
+        this.get_type().into_any().unbind()
+    }
+
+    #[classmethod]
+    fn __class_getitem__<'py>(cls: &Bound<'py, PyType>, item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyGenericAlias>> {
+        PyGenericAlias::new(cls.py(), cls.as_any(), item)
+    }
+
+    /// The result. Raises the exception that was set, CancelledError, or InvalidStateError when it is not done.
+    fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.event_loop(py)?;
+        match self.outcome(py) {
+            Outcome::Pending => Err(exceptions::invalid_state(py, "Result is not set.")),
+            Outcome::Result(result) => Ok(result),
+            Outcome::Raise(error) => Err(error),
+        }
+    }
+
+    /// The exception that was set, or None. Raises CancelledError, or InvalidStateError when it is not done.
+    fn exception(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.event_loop(py)?;
+        match self.status(py) {
+            Status::Cancelled => Err(self.cancelled_error(py)),
+            Status::Pending => Err(exceptions::invalid_state(py, "Exception is not set.")),
+            Status::Finished => Ok(self.state.with(py, |state| {
+                if !state.failed {
+                    return None;
+                }
+                state.log_traceback = false;
+                state.outcome.as_ref().map(|exception| exception.clone_ref(py))
+            })),
+        }
+    }
+
+    /// Ends with `result`. Raises InvalidStateError when it is done already.
+    fn set_result(this: &Bound<'_, Self>, result: Py<PyAny>) -> PyResult<()> {
+        this.get().event_loop(this.py())?;
+        Self::finish(this, result)
+    }
+
+    /// Ends with `exception`, an instance or a class. Raises InvalidStateError when it is done already, TypeError for anything else.
+    fn set_exception(this: &Bound<'_, Self>, exception: &Bound<'_, PyAny>) -> PyResult<()> {
+        this.get().event_loop(this.py())?;
+        if this.get().is_done(this.py()) {
+            return Err(Self::already_done(this));
+        }
+        Self::fail(this, &Self::checked_exception(exception)?)
+    }
+
+    /// Calls `fn(self)` through the loop when it is done; in a copy of the current context unless `context` says another.
+    #[pyo3(signature = (r#fn, /, *, context = None))]
+    fn add_done_callback(
+        this: &Bound<'_, Self>,
+        r#fn: Py<PyAny>,
+        context: Option<Py<PyAny>>,
+    ) -> PyResult<()> {
+        let py = this.py();
+        this.get().event_loop(py)?;
+        let context = match context {
+            Some(context) => context,
+            None => context::copy_current(py)?,
+        };
+        Self::add_callback(this, Callback::Call { callback: r#fn, context })
+    }
+
+    /// Removes every callback that equals `fn`; returns how many there were.
+    #[pyo3(signature = (r#fn, /))]
+    fn remove_done_callback(&self, py: Python<'_>, r#fn: &Bound<'_, PyAny>) -> PyResult<usize> {
+        self.event_loop(py)?;
+        // Comparing calls Python, which may add callbacks meanwhile: they go behind those that stay.
+        let taken = self.state.with(py, |state| std::mem::take(&mut state.callbacks));
+        let mut kept = Vec::new();
+        let mut removed = 0;
+        let mut failure = None;
+        taken.drain(|candidate| {
+            let same = match &candidate {
+                Callback::Call { callback, .. } if failure.is_none() => callback.bind(py).eq(r#fn),
+                Callback::Wake(task) if failure.is_none() => Ok(TaskWakeup::is_of(r#fn, task)),
+                _ => Ok(false),
+            };
+            match same {
+                Ok(true) => removed += 1,
+                Ok(false) => kept.push(candidate),
+                Err(error) => {
+                    failure = Some(error);
+                    kept.push(candidate);
+                }
+            }
+            Ok(())
+        })?;
+        self.state.with(py, |state| {
+            let added = std::mem::replace(&mut state.callbacks, Callbacks::from_vec(kept));
+            if let Callbacks::One(callback) = added {
+                state.callbacks.push(callback);
+            } else if let Callbacks::Many(all) = added {
+                all.into_iter().for_each(|callback| state.callbacks.push(callback));
+            }
+        });
+        failure.map_or(Ok(removed), Err)
+    }
+
+    /// Cancels and schedules the callbacks; returns False when it is done already.
+    #[pyo3(name = "cancel", signature = (msg = None))]
+    fn cancel_from_python(this: &Bound<'_, Self>, msg: Option<Py<PyAny>>) -> PyResult<bool> {
+        this.get().event_loop(this.py())?;
+        Self::cancel(this, msg)
+    }
+
+    /// Whether it was cancelled.
+    fn cancelled(&self, py: Python<'_>) -> bool {
+        self.status(py) == Status::Cancelled
+    }
+
+    /// Whether it has a result or an exception, or was cancelled.
+    fn done(&self, py: Python<'_>) -> bool {
+        self.is_done(py)
+    }
+
+    /// The event loop it belongs to.
+    fn get_loop(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.event_loop(py)
+    }
+
+    fn _make_cancelled_error(&self, py: Python<'_>) -> Py<PyAny> {
+        self.cancelled_error(py).into_value(py).into_any()
+    }
+
+    #[getter]
+    fn _state(&self, py: Python<'_>) -> &'static str {
+        self.status(py).name()
+    }
+
+    #[getter]
+    fn _asyncio_future_blocking(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.blocking)
+    }
+
+    #[setter(_asyncio_future_blocking)]
+    fn set_asyncio_future_blocking(&self, py: Python<'_>, value: bool) -> PyResult<()> {
+        self.event_loop(py)?;
+        self.state.with(py, |state| state.blocking = value);
+        Ok(())
+    }
+
+    /// Who awaits this future, for call graphs; our tasks know that by themselves.
+    #[getter]
+    fn _asyncio_awaited_by(&self) -> Option<Py<PyAny>> {
+        None
+    }
+
+    #[getter]
+    fn _loop(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.event_loop(py).ok()
+    }
+
+    #[getter]
+    fn _callbacks(&self, py: Python<'_>) -> PyResult<Option<Vec<(Py<PyAny>, Option<Py<PyAny>>)>>> {
+        enum Seen {
+            Task(Py<crate::tasks::Task>),
+            Call(Py<PyAny>, Py<PyAny>),
+        }
+        let seen: Vec<Seen> = self.state.with(py, |state| {
+            let all = state.callbacks.as_slice().iter();
+            all.map(|callback| match callback {
+                Callback::Wake(task) => Seen::Task(task.clone_ref(py)),
+                Callback::Call { callback, context } => {
+                    Seen::Call(callback.clone_ref(py), context.clone_ref(py))
+                }
+            })
+            .collect()
+        });
+        if seen.is_empty() {
+            return Ok(None);
+        }
+        let shown = seen.into_iter().map(|callback| match callback {
+            Seen::Task(task) => {
+                let context = task.get().context(py);
+                Ok((TaskWakeup::make(py, task)?.into_any(), context))
+            }
+            Seen::Call(callback, context) => Ok((callback, Some(context))),
+        });
+        shown.collect::<PyResult<_>>().map(Some)
+    }
+
+    #[getter]
+    fn _result(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.state.with(py, |state| {
+            if state.failed { None } else { state.outcome.as_ref().map(|result| result.clone_ref(py)) }
+        })
+    }
+
+    #[getter]
+    fn _exception(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.state.with(py, |state| {
+            if state.failed { state.outcome.as_ref().map(|error| error.clone_ref(py)) } else { None }
+        })
+    }
+
+    #[getter]
+    fn _log_traceback(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.log_traceback)
+    }
+
+    #[setter(_log_traceback)]
+    fn set_log_traceback(&self, py: Python<'_>, value: bool) -> PyResult<()> {
+        if value {
+            return Err(PyValueError::new_err("_log_traceback can only be set to False"));
+        }
+        self.state.with(py, |state| state.log_traceback = false);
+        Ok(())
+    }
+
+    #[getter]
+    fn _cancel_message(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.state.with(py, |state| {
+            state.extra.as_ref()?.cancel_message.as_ref().map(|message| message.clone_ref(py))
+        })
+    }
+
+    #[setter(_cancel_message)]
+    fn set_cancel_message(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
+        let mut value = value;
+        self.state.with(py, |state| message_slot(state, &mut value));
+        drop(value);
+    }
+
+    #[getter]
+    fn _source_traceback(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.state.with(py, |state| {
+            state.extra.as_ref()?.source_traceback.as_ref().map(|traceback| traceback.clone_ref(py))
+        })
+    }
+
+    fn __await__(this: &Bound<'_, Self>) -> FutureIter {
+        FutureIter::make(this)
+    }
+
+    fn __iter__(this: &Bound<'_, Self>) -> FutureIter {
+        FutureIter::make(this)
+    }
+
+    fn __repr__(this: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let py = this.py();
+        this.get().event_loop(py)?;
+        Ok(stdlib(py).future_repr.bind(py).call1((this,))?.unbind())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.state.peek(|state| state.visit(&visit)).unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        let dropped = self.state.with(py, |state| {
+            (std::mem::take(&mut state.callbacks), state.outcome.take(), state.extra.take(), state.event_loop.take())
+        });
+        drop(dropped);
+    }
+}

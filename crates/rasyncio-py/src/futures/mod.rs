@@ -1,0 +1,340 @@
+//! `Future`: a result that is not there yet (asyncio: futures.py).
+//!
+//! Files by job: `state` (what a future knows), this file (what Rust code does with one), `methods` (what Python sees),
+//! `iterator` (what `await` steps). Invariant: callbacks leave a future once, in the order they were added, through the loop.
+
+mod iterator;
+mod methods;
+pub(crate) mod state;
+
+use std::sync::OnceLock;
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{IntoPyDict, PyDict};
+use pyo3::{ffi, intern};
+
+pub(crate) use iterator::FutureIter;
+use state::{Callback, Callbacks, FutureState, Status};
+
+use crate::event_loop::{Loop, Ready};
+use crate::exceptions;
+use crate::ffi::cell::GilCell;
+use crate::ffi::finalize::Finalize;
+use crate::interop::stdlib;
+use crate::tasks::TaskWakeup;
+
+/// A result that will be there later, made by `loop.create_future()`.
+///
+/// https://docs.python.org/3/library/asyncio-future.html#asyncio.Future
+#[pyclass(frozen, subclass, weakref, dict, name = "Future", module = "rasyncio")]
+pub(crate) struct Future {
+    pub(super) state: GilCell<FutureState>,
+}
+
+/// What awaiting a future comes to at this moment.
+pub(crate) enum Outcome {
+    Pending,
+    Result(Py<PyAny>),
+    Raise(PyErr),
+}
+
+impl Future {
+    /// A pending future of `event_loop`, which is ours when `native`.
+    #[inline]
+    pub(crate) fn pending(event_loop: Py<PyAny>, native: bool) -> Self {
+        let mut state = FutureState::uninitialised();
+        state.event_loop = Some(event_loop);
+        state.native = native;
+        Self { state: GilCell::new(state) }
+    }
+
+    /// Ties a future that Python made to its loop; `source_traceback` in debug mode only.
+    pub(crate) fn initialise(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = event_loop.py();
+        let debug = event_loop.call_method0(intern!(py, "get_debug"))?.is_truthy()?;
+        let traceback =
+            if debug { Some(stdlib(py).extract_stack.bind(py).call0()?.unbind()) } else { None };
+        let mut fresh = FutureState::uninitialised();
+        fresh.event_loop = Some(event_loop.clone().unbind());
+        fresh.native = event_loop.is_instance_of::<Loop>();
+        if traceback.is_some() {
+            fresh.extra().source_traceback = traceback;
+        }
+        let old = self.state.replace(py, fresh);
+        drop(old);
+        Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn status(&self, py: Python<'_>) -> Status {
+        self.state.with(py, |state| state.status)
+    }
+
+    #[inline]
+    pub(crate) fn is_done(&self, py: Python<'_>) -> bool {
+        self.status(py) != Status::Pending
+    }
+
+    /// The loop, or RuntimeError when `__init__` never ran.
+    #[inline]
+    pub(crate) fn event_loop(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.state
+            .with(py, |state| state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)))
+            .ok_or_else(|| exceptions::runtime("Future object is not initialized."))
+    }
+
+    /// Result or exception if there is one; the exception then counts as retrieved.
+    #[inline]
+    pub(crate) fn outcome(&self, py: Python<'_>) -> Outcome {
+        enum Found {
+            Pending,
+            Cancelled,
+            Result(Py<PyAny>),
+            Exception(Py<PyAny>, Option<Py<PyAny>>),
+        }
+        let found = self.state.with(py, |state| match (state.status, &state.outcome) {
+            (Status::Pending, _) => Found::Pending,
+            (Status::Cancelled, _) => Found::Cancelled,
+            (Status::Finished, Some(outcome)) if state.failed => {
+                state.log_traceback = false;
+                let traceback = state.extra.as_ref().and_then(|extra| extra.exception_traceback.as_ref());
+                Found::Exception(outcome.clone_ref(py), traceback.map(|traceback| traceback.clone_ref(py)))
+            }
+            (Status::Finished, Some(outcome)) => Found::Result(outcome.clone_ref(py)),
+            (Status::Finished, None) => Found::Result(py.None()),
+        });
+        match found {
+            Found::Pending => Outcome::Pending,
+            Found::Cancelled => Outcome::Raise(self.cancelled_error(py)),
+            Found::Result(result) => Outcome::Result(result),
+            Found::Exception(exception, traceback) => {
+                let exception = exception.into_bound(py);
+                let restored = exception.call_method1(intern!(py, "with_traceback"), (traceback,));
+                Outcome::Raise(restored.map_or_else(|error| error, PyErr::from_value))
+            }
+        }
+    }
+
+    /// The CancelledError for whoever awaits this: the one that ended the task, the first time, else a new one.
+    pub(crate) fn cancelled_error(&self, py: Python<'_>) -> PyErr {
+        let (first, message) = self.state.with(py, |state| match &mut state.extra {
+            Some(extra) => (
+                extra.cancelled_error.take(),
+                extra.cancel_message.as_ref().map(|message| message.clone_ref(py)),
+            ),
+            None => (None, None),
+        });
+        match first {
+            Some(first) => PyErr::from_value(first.into_bound(py)),
+            None => exceptions::cancelled(py, message.as_ref()),
+        }
+    }
+
+    /// Cancels; false when it is done already.
+    pub(crate) fn cancel(this: &Bound<'_, Self>, message: Option<Py<PyAny>>) -> PyResult<bool> {
+        let py = this.py();
+        let mut message = message;
+        let cancelled = this.get().state.with(py, |state| {
+            state.log_traceback = false;
+            if state.status != Status::Pending {
+                return false;
+            }
+            state.status = Status::Cancelled;
+            if let Some(message) = message.take() {
+                message_slot(state, &mut Some(message));
+            }
+            true
+        });
+        if cancelled {
+            Self::schedule_callbacks(this)?;
+        }
+        Ok(cancelled)
+    }
+
+    /// Ends with `result`; InvalidStateError when it is done already.
+    #[inline]
+    pub(crate) fn finish(this: &Bound<'_, Self>, result: Py<PyAny>) -> PyResult<()> {
+        let py = this.py();
+        let mut result = Some(result);
+        let accepted = this.get().state.with(py, |state| {
+            if state.status != Status::Pending {
+                return false;
+            }
+            state.outcome = result.take();
+            state.status = Status::Finished;
+            true
+        });
+        if accepted { Self::schedule_callbacks(this) } else { Err(Self::already_done(this)) }
+    }
+
+    /// Ends with an exception object; InvalidStateError when it is done already.
+    pub(crate) fn fail(this: &Bound<'_, Self>, exception: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = this.py();
+        let traceback = exception.getattr(intern!(py, "__traceback__"))?;
+        let mut parts = Some((exception.clone().unbind(), (!traceback.is_none()).then(|| traceback.unbind())));
+        let accepted = this.get().state.with(py, |state| {
+            if state.status != Status::Pending {
+                return false;
+            }
+            if let Some((exception, traceback)) = parts.take() {
+                state.outcome = Some(exception);
+                if traceback.is_some() {
+                    state.extra().exception_traceback = traceback;
+                }
+            }
+            state.failed = true;
+            state.log_traceback = true;
+            state.status = Status::Finished;
+            true
+        });
+        if accepted { Self::schedule_callbacks(this) } else { Err(Self::already_done(this)) }
+    }
+
+    fn already_done(this: &Bound<'_, Self>) -> PyErr {
+        let py = this.py();
+        match this.repr() {
+            Ok(repr) => exceptions::invalid_state(py, format!("{}: {repr}", this.get().status(py).name())),
+            Err(error) => error,
+        }
+    }
+
+    /// Registers `callback`, or schedules it at once when the future is done.
+    pub(crate) fn add_callback(this: &Bound<'_, Self>, callback: Callback) -> PyResult<()> {
+        let py = this.py();
+        let mut callback = Some(callback);
+        this.get().state.with(py, |state| {
+            if state.status == Status::Pending
+                && let Some(callback) = callback.take()
+            {
+                state.callbacks.push(callback);
+            }
+        });
+        match callback {
+            Some(callback) => Self::schedule(this, &this.get().event_loop(py)?, callback),
+            None => Ok(()),
+        }
+    }
+
+    /// Hands every callback to the loop.
+    #[inline]
+    fn schedule_callbacks(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let (callbacks, event_loop) = this.get().state.with(py, |state| {
+            let callbacks = std::mem::take(&mut state.callbacks);
+            if matches!(callbacks, Callbacks::None) {
+                return (callbacks, None);
+            }
+            (callbacks, state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)))
+        });
+        let Some(event_loop) = event_loop else {
+            return Ok(());
+        };
+        callbacks.drain(|callback| Self::schedule(this, &event_loop, callback))
+    }
+
+    fn schedule(this: &Bound<'_, Self>, event_loop: &Py<PyAny>, callback: Callback) -> PyResult<()> {
+        let py = this.py();
+        let event_loop = event_loop.bind(py);
+        if let Ok(native) = event_loop.cast::<Loop>() {
+            let future = this.clone().unbind();
+            let entry = match callback {
+                Callback::Wake(task) => Ready::Wakeup { task, future: future.into_any() },
+                Callback::Call { callback, context } => Ready::FutureCallback { callback, future, context },
+            };
+            return native.get().schedule(py, entry);
+        }
+        let (callback, context) = match callback {
+            Callback::Wake(task) => {
+                let context = task.get().context(py);
+                (TaskWakeup::make(py, task)?.into_any(), context)
+            }
+            Callback::Call { callback, context } => (callback, Some(context)),
+        };
+        let keywords = [("context", context)].into_py_dict(py)?;
+        event_loop.call_method(intern!(py, "call_soon"), (callback, this), Some(&keywords))?;
+        Ok(())
+    }
+
+    /// The exception that `set_exception()` was given, as an instance that may be raised into an await.
+    fn checked_exception<'py>(exception: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = exception.py();
+        let exception = if exception.is_instance_of::<pyo3::types::PyType>() {
+            exception.call0()?
+        } else {
+            exception.clone()
+        };
+        if exception.is_instance_of::<pyo3::exceptions::PyStopIteration>() {
+            let text = "StopIteration interacts badly with generators and cannot be raised into a Future";
+            if py.version_info() < (3, 12) {
+                return Err(PyTypeError::new_err(text));
+            }
+            let replacement = exceptions::runtime(text).into_value(py).into_bound(py).into_any();
+            replacement.setattr(intern!(py, "__cause__"), &exception)?;
+            replacement.setattr(intern!(py, "__context__"), &exception)?;
+            return Ok(replacement);
+        }
+        if !exception.is_instance_of::<pyo3::exceptions::PyBaseException>() {
+            return Err(PyTypeError::new_err("invalid exception object"));
+        }
+        Ok(exception)
+    }
+
+    /// Reports an exception that nobody looked at.
+    fn report_unretrieved(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let (exception, traceback, event_loop) = this.get().state.with(py, |state| {
+            state.log_traceback = false;
+            let traceback = state.extra.as_ref().and_then(|extra| extra.source_traceback.as_ref());
+            (
+                state.outcome.as_ref().map(|exception| exception.clone_ref(py)),
+                traceback.map(|traceback| traceback.clone_ref(py)),
+                state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)),
+            )
+        });
+        let report = PyDict::new(py);
+        report.set_item("message", format!("{} exception was never retrieved", this.get_type().name()?))?;
+        report.set_item("exception", exception)?;
+        report.set_item("future", this)?;
+        if let Some(traceback) = traceback {
+            report.set_item("source_traceback", traceback)?;
+        }
+        if let Some(event_loop) = event_loop {
+            event_loop.bind(py).call_method1(intern!(py, "call_exception_handler"), (report,))?;
+        }
+        Ok(())
+    }
+
+    /// What a dying future, and a task after its own words, has to say.
+    pub(crate) fn last_words(this: &Bound<'_, Self>) {
+        let py = this.py();
+        if this.get().state.with(py, |state| state.log_traceback)
+            && let Err(error) = Self::report_unretrieved(this)
+        {
+            error.write_unraisable(py, Some(this));
+        }
+    }
+}
+
+/// Stores the message of a cancellation; None leaves no trace.
+pub(crate) fn message_slot(state: &mut FutureState, message: &mut Option<Py<PyAny>>) {
+    if message.is_some() || state.extra.as_ref().is_some_and(|extra| extra.cancel_message.is_some()) {
+        std::mem::swap(&mut state.extra().cancel_message, message);
+    }
+}
+
+impl Finalize for Future {
+    #[inline]
+    fn has_last_words(this: &Bound<'_, Self>) -> bool {
+        this.get().state.with(this.py(), |state| state.log_traceback)
+    }
+
+    fn finalize(this: &Bound<'_, Self>) {
+        Self::last_words(this);
+    }
+
+    fn destructor() -> &'static OnceLock<ffi::destructor> {
+        static DESTRUCTOR: OnceLock<ffi::destructor> = OnceLock::new();
+        &DESTRUCTOR
+    }
+}

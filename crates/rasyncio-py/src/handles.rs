@@ -1,0 +1,471 @@
+//! `Handle` and `TimerHandle`: callbacks that the user asked for (asyncio: events.py).
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use pyo3::basic::CompareOp;
+use pyo3::exceptions::PyTypeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use pyo3::intern;
+
+use crate::event_loop::Loop;
+use crate::ffi::cell::GilCell;
+use crate::ffi::{call, context};
+use crate::interop::{must_propagate, stdlib};
+
+/// A callback that is to run once, returned by `call_soon()` and `call_soon_threadsafe()`.
+///
+/// https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.Handle
+#[pyclass(frozen, subclass, weakref, name = "Handle", module = "rasyncio")]
+pub(crate) struct Handle {
+    event_loop: Py<PyAny>,
+    state: GilCell<State>,
+}
+
+struct State {
+    callback: Option<Py<PyAny>>,
+    arguments: Option<Py<PyTuple>>,
+    context: Option<Py<PyAny>>,
+    cancelled: bool,
+    /// What only debug mode fills.
+    debug: Option<Box<DebugState>>,
+}
+
+#[derive(Default)]
+struct DebugState {
+    source_traceback: Option<Py<PyAny>>,
+    /// The `repr` from before the callback was dropped by `cancel()`.
+    repr: Option<String>,
+}
+
+impl Handle {
+    /// A handle of `event_loop`; `debug` remembers where it was made.
+    #[inline]
+    pub(crate) fn make(
+        py: Python<'_>,
+        callback: Py<PyAny>,
+        arguments: Py<PyTuple>,
+        event_loop: Py<PyAny>,
+        context: Option<Py<PyAny>>,
+        debug: bool,
+    ) -> PyResult<Self> {
+        let context = match context {
+            Some(context) => context,
+            None => context::copy_current(py)?,
+        };
+        let debug = if debug {
+            let source_traceback = Some(stdlib(py).extract_stack.bind(py).call0()?.unbind());
+            Some(Box::new(DebugState { source_traceback, repr: None }))
+        } else {
+            None
+        };
+        let state = State {
+            callback: Some(callback),
+            arguments: Some(arguments),
+            context: Some(context),
+            cancelled: false,
+            debug,
+        };
+        Ok(Self { event_loop, state: GilCell::new(state) })
+    }
+
+    pub(crate) fn is_cancelled(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.cancelled)
+    }
+
+    /// What is to be called; None once cancelled.
+    pub(crate) fn callback(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.state.with(py, |state| state.callback.as_ref().map(|callback| callback.clone_ref(py)))
+    }
+
+    /// Runs the callback in its context. What it raises goes to the loop's exception handler; only SystemExit and
+    /// KeyboardInterrupt come back.
+    #[inline]
+    pub(crate) fn run(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let parts = this.get().state.with(py, |state| {
+            let callback = state.callback.as_ref()?.clone_ref(py);
+            let arguments = state.arguments.as_ref()?.clone_ref(py);
+            let context = state.context.as_ref()?.clone_ref(py);
+            (!state.cancelled).then_some((callback, arguments, context))
+        });
+        let Some((callback, arguments, context)) = parts else {
+            return Ok(());
+        };
+        let outcome =
+            context::run_in(py, &context, || call::call_tuple(callback.bind(py), arguments.bind(py)));
+        match outcome.and_then(|result| result) {
+            Ok(_) => Ok(()),
+            Err(error) if must_propagate(py, &error) => Err(error),
+            Err(error) => Self::report(this, &error),
+        }
+    }
+
+    fn report(this: &Bound<'_, Self>, error: &PyErr) -> PyResult<()> {
+        let py = this.py();
+        let (callback, arguments, source_traceback) = this.get().state.with(py, |state| {
+            let traceback = state.debug.as_ref().and_then(|debug| debug.source_traceback.as_ref());
+            (
+                state.callback.as_ref().map(|callback| callback.clone_ref(py)),
+                state.arguments.as_ref().map(|arguments| arguments.clone_ref(py)),
+                traceback.map(|traceback| traceback.clone_ref(py)),
+            )
+        });
+        let source = format_callback(py, callback.as_ref(), arguments.as_ref())?;
+        let report = PyDict::new(py);
+        report.set_item("message", format!("Exception in callback {source}"))?;
+        report.set_item("exception", error.value(py))?;
+        report.set_item("handle", this)?;
+        if let Some(traceback) = source_traceback {
+            report.set_item("source_traceback", traceback)?;
+        }
+        this.get().event_loop.bind(py).call_method1(intern!(py, "call_exception_handler"), (report,))?;
+        Ok(())
+    }
+
+    /// Marks as cancelled and lets go of callback and arguments; false when it was cancelled before.
+    fn cancel_once(this: &Bound<'_, Self>) -> PyResult<bool> {
+        let py = this.py();
+        if this.get().is_cancelled(py) {
+            return Ok(false);
+        }
+        let debug = this.get().event_loop.bind(py).call_method0(intern!(py, "get_debug"))?.is_truthy()?;
+        // asyncio: a cancelled handle still says in debug mode what it would have called.
+        let text = if debug { Some(this.repr()?.to_string()) } else { None };
+        let dropped = this.get().state.with(py, |state| {
+            state.cancelled = true;
+            if text.is_some() {
+                state.debug.get_or_insert_default().repr = text;
+            }
+            (state.callback.take(), state.arguments.take())
+        });
+        drop(dropped);
+        Ok(true)
+    }
+
+    /// `cancel()` for the loop itself, which has nobody to tell of an error.
+    pub(crate) fn cancel_quietly(this: &Bound<'_, Self>) {
+        if let Err(error) = Self::cancel_once(this) {
+            error.write_unraisable(this.py(), Some(this));
+        }
+    }
+
+    fn repr_info(this: &Bound<'_, Self>, when: Option<f64>) -> PyResult<Vec<String>> {
+        let py = this.py();
+        let mut info = vec![this.get_type().name()?.to_string()];
+        let (cancelled, callback, arguments, traceback) = this.get().state.with(py, |state| {
+            let traceback = state.debug.as_ref().and_then(|debug| debug.source_traceback.as_ref());
+            (
+                state.cancelled,
+                state.callback.as_ref().map(|callback| callback.clone_ref(py)),
+                state.arguments.as_ref().map(|arguments| arguments.clone_ref(py)),
+                traceback.map(|traceback| traceback.clone_ref(py)),
+            )
+        });
+        if cancelled {
+            info.push("cancelled".to_owned());
+        }
+        if let Some(when) = when {
+            info.push(format!("when={}", when.into_pyobject(py)?.repr()?));
+        }
+        if callback.is_some() {
+            info.push(format_callback(py, callback.as_ref(), arguments.as_ref())?);
+        }
+        if let Some(traceback) = traceback {
+            let frame = traceback.bind(py).get_item(-1)?;
+            info.push(format!("created at {}:{}", frame.get_item(0)?, frame.get_item(1)?));
+        }
+        Ok(info)
+    }
+
+    fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.event_loop)?;
+        self.state
+            .peek(|state| {
+                visit.call(&state.callback)?;
+                visit.call(&state.arguments)?;
+                visit.call(&state.context)?;
+                visit.call(state.debug.as_ref().and_then(|debug| debug.source_traceback.as_ref()))
+            })
+            .unwrap_or(Ok(()))
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        let dropped = self
+            .state
+            .with(py, |state| (state.callback.take(), state.arguments.take(), state.context.take(), state.debug.take()));
+        drop(dropped);
+    }
+}
+
+/// How asyncio shows a callback: its name, arguments and where it was defined.
+pub(crate) fn format_callback(
+    py: Python<'_>,
+    callback: Option<&Py<PyAny>>,
+    arguments: Option<&Py<PyTuple>>,
+) -> PyResult<String> {
+    stdlib(py).format_callback.bind(py).call1((callback, arguments))?.extract()
+}
+
+#[pymethods]
+impl Handle {
+    #[new]
+    #[pyo3(signature = (callback, args, r#loop, context = None))]
+    fn new(
+        py: Python<'_>,
+        callback: Py<PyAny>,
+        args: &Bound<'_, PyAny>,
+        r#loop: Py<PyAny>,
+        context: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let debug = r#loop.bind(py).call_method0(intern!(py, "get_debug"))?.is_truthy()?;
+        Self::make(py, callback, into_tuple(args)?, r#loop, context, debug)
+    }
+
+    /// `asyncio.Handle` for our own class, so that `isinstance` finds it; a subclass is shown as itself.
+    #[getter]
+    fn __class__(this: &Bound<'_, Self>) -> Py<PyAny> {
+        let py = this.py();
+        if this.get_type().is(py.get_type::<Self>()) {
+            return stdlib(py).handle_class.clone_ref(py);
+        }
+        this.get_type().into_any().unbind()
+    }
+
+    /// Cancels the callback; nothing happens when it ran or was cancelled already.
+    fn cancel(this: &Bound<'_, Self>) -> PyResult<()> {
+        Self::cancel_once(this)?;
+        Ok(())
+    }
+
+    /// Whether the callback was cancelled.
+    fn cancelled(&self, py: Python<'_>) -> bool {
+        self.is_cancelled(py)
+    }
+
+    /// The `contextvars.Context` that the callback runs in.
+    fn get_context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self._context(py)
+    }
+
+    fn _run(this: &Bound<'_, Self>) -> PyResult<()> {
+        Self::run(this)
+    }
+
+    #[getter]
+    fn _cancelled(&self, py: Python<'_>) -> bool {
+        self.is_cancelled(py)
+    }
+
+    #[getter]
+    fn _callback(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.callback(py)
+    }
+
+    #[getter]
+    fn _args(&self, py: Python<'_>) -> Option<Py<PyTuple>> {
+        self.state.with(py, |state| state.arguments.as_ref().map(|arguments| arguments.clone_ref(py)))
+    }
+
+    #[getter]
+    fn _context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.state.with(py, |state| state.context.as_ref().map(|context| context.clone_ref(py)))
+    }
+
+    #[getter]
+    fn _loop(&self, py: Python<'_>) -> Py<PyAny> {
+        self.event_loop.clone_ref(py)
+    }
+
+    #[getter]
+    fn _source_traceback(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.state.with(py, |state| {
+            state.debug.as_ref()?.source_traceback.as_ref().map(|traceback| traceback.clone_ref(py))
+        })
+    }
+
+    /// asyncio's Transports shorten the traceback of the handles that they make.
+    #[setter(_source_traceback)]
+    fn set_source_traceback(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
+        let old = self.state.with(py, |state| {
+            std::mem::replace(&mut state.debug.get_or_insert_default().source_traceback, value)
+        });
+        drop(old);
+    }
+
+    #[getter]
+    fn _repr(&self, py: Python<'_>) -> Option<String> {
+        self.state.with(py, |state| state.debug.as_ref()?.repr.clone())
+    }
+
+    fn _repr_info(this: &Bound<'_, Self>) -> PyResult<Vec<String>> {
+        Self::repr_info(this, None)
+    }
+
+    fn __repr__(this: &Bound<'_, Self>) -> PyResult<String> {
+        if let Some(text) = this.get()._repr(this.py()) {
+            return Ok(text);
+        }
+        let info: Vec<String> = this.call_method0(intern!(this.py(), "_repr_info"))?.extract()?;
+        Ok(format!("<{}>", info.join(" ")))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.visit(&visit)
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        self.clear(py);
+    }
+}
+
+/// A callback that is to run at a time, returned by `call_later()` and `call_at()`.
+///
+/// https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.TimerHandle
+#[pyclass(frozen, subclass, extends = Handle, name = "TimerHandle", module = "rasyncio")]
+pub(crate) struct TimerHandle {
+    when: f64,
+    scheduled: GilCell<bool>,
+}
+
+impl TimerHandle {
+    /// A timer that is about to be put into the loop's heap.
+    #[inline]
+    pub(crate) fn make(py: Python<'_>, when: f64, handle: Handle) -> PyResult<Py<Self>> {
+        let timer = Self { when, scheduled: GilCell::new(true) };
+        Py::new(py, PyClassInitializer::from(handle).add_subclass(timer))
+    }
+
+    /// The loop took it out of its heap.
+    pub(crate) fn unschedule(&self, py: Python<'_>) {
+        self.scheduled.set(py, false);
+    }
+
+    fn key<'py>(this: &Bound<'py, Self>) -> (f64, Option<Py<PyAny>>, Option<Py<PyTuple>>, bool) {
+        let py = this.py();
+        let handle = this.as_super().get();
+        (this.get().when, handle._callback(py), handle._args(py), handle.is_cancelled(py))
+    }
+
+    fn equals(this: &Bound<'_, Self>, other: &Bound<'_, Self>) -> PyResult<bool> {
+        let py = this.py();
+        let (when, callback, arguments, cancelled) = Self::key(this);
+        let (other_when, other_callback, other_arguments, other_cancelled) = Self::key(other);
+        #[expect(clippy::float_cmp, reason = "asyncio compares the times exactly")]
+        let same = when == other_when && cancelled == other_cancelled;
+        Ok(same
+            && callback.into_pyobject(py)?.eq(other_callback)?
+            && arguments.into_pyobject(py)?.eq(other_arguments)?)
+    }
+}
+
+#[pymethods]
+impl TimerHandle {
+    #[new]
+    #[pyo3(signature = (when, callback, args, r#loop, context = None))]
+    fn new(
+        py: Python<'_>,
+        when: f64,
+        callback: Py<PyAny>,
+        args: &Bound<'_, PyAny>,
+        r#loop: Py<PyAny>,
+        context: Option<Py<PyAny>>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let handle = Handle::new(py, callback, args, r#loop, context)?;
+        let timer = Self { when, scheduled: GilCell::new(false) };
+        Ok(PyClassInitializer::from(handle).add_subclass(timer))
+    }
+
+    /// `asyncio.TimerHandle` for our own class, so that `isinstance` finds it; a subclass is shown as itself.
+    #[getter]
+    fn __class__(this: &Bound<'_, Self>) -> Py<PyAny> {
+        let py = this.py();
+        if this.get_type().is(py.get_type::<Self>()) {
+            return stdlib(py).timer_handle_class.clone_ref(py);
+        }
+        this.get_type().into_any().unbind()
+    }
+
+    /// Cancels the callback; nothing happens when it ran or was cancelled already.
+    fn cancel(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        if Handle::cancel_once(this.as_super())? && this.get().scheduled.get(py) {
+            let event_loop = this.as_super().get().event_loop.bind(py);
+            match event_loop.cast::<Loop>() {
+                Ok(event_loop) => event_loop.get().on_timer_cancelled(py),
+                Err(_) => {
+                    event_loop.call_method1(intern!(py, "_timer_handle_cancelled"), (this,))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// When the callback is due, in seconds of the loop's clock (`loop.time()`).
+    fn when(&self) -> f64 {
+        self.when
+    }
+
+    #[getter]
+    fn _when(&self) -> f64 {
+        self.when
+    }
+
+    #[getter]
+    fn _scheduled(&self, py: Python<'_>) -> bool {
+        self.scheduled.get(py)
+    }
+
+    #[setter(_scheduled)]
+    fn set_scheduled(&self, py: Python<'_>, value: bool) {
+        self.scheduled.set(py, value);
+    }
+
+    fn _repr_info(this: &Bound<'_, Self>) -> PyResult<Vec<String>> {
+        Handle::repr_info(this.as_super(), Some(this.get().when))
+    }
+
+    fn __hash__(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.when.to_bits().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn __richcmp__(
+        this: &Bound<'_, Self>,
+        other: &Bound<'_, PyAny>,
+        operation: CompareOp,
+    ) -> PyResult<Py<PyAny>> {
+        let py = this.py();
+        let Ok(other) = other.cast::<Self>() else {
+            return Ok(py.NotImplemented());
+        };
+        let (when, other_when) = (this.get().when, other.get().when);
+        let answer = match operation {
+            CompareOp::Lt => when < other_when,
+            CompareOp::Gt => when > other_when,
+            CompareOp::Le => when < other_when || Self::equals(this, other)?,
+            CompareOp::Ge => when > other_when || Self::equals(this, other)?,
+            CompareOp::Eq => Self::equals(this, other)?,
+            CompareOp::Ne => !Self::equals(this, other)?,
+        };
+        Ok(answer.into_pyobject(py)?.to_owned().into_any().unbind())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let _ = visit;
+        Ok(())
+    }
+}
+
+/// asyncio takes any sequence for `args`.
+fn into_tuple(arguments: &Bound<'_, PyAny>) -> PyResult<Py<PyTuple>> {
+    if let Ok(tuple) = arguments.cast::<PyTuple>() {
+        return Ok(tuple.clone().unbind());
+    }
+    match arguments.try_iter() {
+        Ok(items) => Ok(PyTuple::new(arguments.py(), items.collect::<PyResult<Vec<_>>>()?)?.unbind()),
+        Err(_) => Err(PyTypeError::new_err("args must be a tuple")),
+    }
+}

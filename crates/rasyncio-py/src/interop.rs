@@ -1,0 +1,223 @@
+//! The only file that imports the standard library's asyncio, logging, ssl and contextvars.
+//!
+//! Names are taken once, at import, before `install()` can replace them: what stands here is always the standard library's own.
+
+use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyCFunction, PyDict, PyType};
+use pyo3::intern;
+
+use crate::ffi::current_task::call_two;
+
+/// What rasyncio uses of the standard library.
+pub(crate) struct Stdlib {
+    pub(crate) cancelled_error: Py<PyType>,
+    pub(crate) invalid_state_error: Py<PyType>,
+    pub(crate) future_class: Py<PyAny>,
+    pub(crate) task_class: Py<PyAny>,
+    pub(crate) handle_class: Py<PyAny>,
+    pub(crate) timer_handle_class: Py<PyAny>,
+    pub(crate) server_class: Py<PyAny>,
+    pub(crate) transport_class: Py<PyAny>,
+    pub(crate) buffered_protocol: Py<PyAny>,
+    pub(crate) future_repr: Py<PyAny>,
+    pub(crate) task_repr: Py<PyAny>,
+    pub(crate) task_get_stack: Py<PyAny>,
+    pub(crate) task_print_stack: Py<PyAny>,
+    pub(crate) format_callback: Py<PyAny>,
+    pub(crate) extract_stack: Py<PyAny>,
+    pub(crate) iscoroutine: Py<PyAny>,
+    pub(crate) iscoroutinefunction: Py<PyAny>,
+    pub(crate) ensure_future: Py<PyAny>,
+    pub(crate) gather: Py<PyAny>,
+    pub(crate) wrap_future: Py<PyAny>,
+    pub(crate) logger: Py<PyAny>,
+    pub(crate) socket_class: Py<PyAny>,
+    pub(crate) runner_class: Py<PyAny>,
+    set_running_loop: Py<PyAny>,
+    get_running_loop: Py<PyAny>,
+    register_task: Py<PyAny>,
+    unregister_task: Py<PyAny>,
+    current: CurrentTask,
+}
+
+/// How this version of Python is told which task runs.
+enum CurrentTask {
+    /// Up to 3.13: a dictionary from loops to tasks.
+    Table(Py<PyDict>),
+    /// From 3.14: `_swap_current_task(loop, task)`.
+    Swap(Py<PyAny>),
+}
+
+static STDLIB: PyOnceLock<Stdlib> = PyOnceLock::new();
+
+/// Takes the names; called by the module's initialisation.
+pub(crate) fn load(py: Python<'_>) -> PyResult<()> {
+    STDLIB.get_or_try_init(py, || Stdlib::load(py))?;
+    Ok(())
+}
+
+/// The names that `load` took.
+#[inline]
+pub(crate) fn stdlib(py: Python<'_>) -> &'static Stdlib {
+    STDLIB.get(py).expect("loaded when the module was imported")
+}
+
+impl Stdlib {
+    fn load(py: Python<'_>) -> PyResult<Self> {
+        let take = |module: &str, name: &str| -> PyResult<Py<PyAny>> {
+            Ok(py.import(module)?.getattr(name)?.unbind())
+        };
+        let class = |module: &str, name: &str| -> PyResult<Py<PyType>> {
+            Ok(py.import(module)?.getattr(name)?.cast_into::<PyType>()?.unbind())
+        };
+        Ok(Self {
+            cancelled_error: class("asyncio.exceptions", "CancelledError")?,
+            invalid_state_error: class("asyncio.exceptions", "InvalidStateError")?,
+            future_class: take("asyncio.futures", "Future")?,
+            task_class: take("asyncio.tasks", "Task")?,
+            handle_class: take("asyncio.events", "Handle")?,
+            timer_handle_class: take("asyncio.events", "TimerHandle")?,
+            server_class: take("asyncio.base_events", "Server")?,
+            transport_class: take("asyncio.transports", "Transport")?,
+            buffered_protocol: take("asyncio.protocols", "BufferedProtocol")?,
+            future_repr: take("asyncio.base_futures", "_future_repr")?,
+            task_repr: take("asyncio.base_tasks", "_task_repr")?,
+            task_get_stack: take("asyncio.base_tasks", "_task_get_stack")?,
+            task_print_stack: take("asyncio.base_tasks", "_task_print_stack")?,
+            format_callback: take("asyncio.format_helpers", "_format_callback_source")?,
+            extract_stack: take("asyncio.format_helpers", "extract_stack")?,
+            iscoroutine: take("asyncio.coroutines", "iscoroutine")?,
+            iscoroutinefunction: if py.version_info() >= (3, 14) {
+                // The public name warns from 3.14 on.
+                take("asyncio.coroutines", "_iscoroutinefunction")?
+            } else {
+                take("asyncio.coroutines", "iscoroutinefunction")?
+            },
+            ensure_future: take("asyncio.tasks", "ensure_future")?,
+            gather: take("asyncio.tasks", "gather")?,
+            wrap_future: take("asyncio.futures", "wrap_future")?,
+            logger: take("asyncio.log", "logger")?,
+            socket_class: take("socket", "socket")?,
+            runner_class: take("asyncio.runners", "Runner")?,
+            set_running_loop: take("asyncio.events", "_set_running_loop")?,
+            get_running_loop: take("asyncio.events", "_get_running_loop")?,
+            register_task: take("asyncio.tasks", "_register_task")?,
+            unregister_task: take("asyncio.tasks", "_unregister_task")?,
+            current: CurrentTask::load(py)?,
+        })
+    }
+
+    /// The loop that runs in this thread, if any.
+    pub(crate) fn running_loop<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let running = self.get_running_loop.bind(py).call0()?;
+        Ok((!running.is_none()).then_some(running))
+    }
+
+    /// Makes `event_loop` (None: no loop) the one that runs in this thread.
+    pub(crate) fn set_running_loop(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.set_running_loop.bind(event_loop.py()).call1((event_loop,))?;
+        Ok(())
+    }
+
+    /// Tells `asyncio.all_tasks()` of a task on a loop that is not ours.
+    pub(crate) fn register_task(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.register_task.bind(task.py()).call1((task,))?;
+        Ok(())
+    }
+
+    /// Takes back `register_task`.
+    pub(crate) fn unregister_task(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.unregister_task.bind(task.py()).call1((task,))?;
+        Ok(())
+    }
+
+    /// Makes `task` (None: no task) the current one of `event_loop` and gives the one before.
+    #[inline]
+    pub(crate) fn swap_current_task<'py>(
+        &self,
+        event_loop: &Bound<'py, PyAny>,
+        task: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = event_loop.py();
+        let previous = match &self.current {
+            CurrentTask::Table(table) => {
+                let table = table.bind(py);
+                let previous = table.get_item(event_loop)?;
+                match task {
+                    Some(task) => table.set_item(event_loop, task)?,
+                    None if previous.is_some() => table.del_item(event_loop)?,
+                    None => {}
+                }
+                previous
+            }
+            CurrentTask::Swap(swap) => {
+                let none = py.None().into_bound(py);
+                let previous = call_two(swap.bind(py), event_loop, task.unwrap_or(&none))?;
+                (!previous.is_none()).then_some(previous)
+            }
+        };
+        Ok(previous)
+    }
+}
+
+impl CurrentTask {
+    fn load(py: Python<'_>) -> PyResult<Self> {
+        let tasks = py.import("asyncio.tasks")?;
+        if py.version_info() >= (3, 14) {
+            return Ok(Self::Swap(tasks.getattr("_swap_current_task")?.unbind()));
+        }
+        Ok(Self::Table(tasks.getattr("_current_tasks")?.cast_into::<PyDict>()?.unbind()))
+    }
+}
+
+/// Whether `error` is one that asyncio lets through everything: SystemExit or KeyboardInterrupt.
+pub(crate) fn must_propagate(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
+}
+
+/// Lets `asyncio.all_tasks()` see the tasks of our loops, whatever thread asks.
+///
+/// asyncio's registry of third-party tasks is a WeakSet; adding each task to it costs more than creating the task. Our
+/// loops know their tasks anyway, so the registry is taught once, when the first loop is made, to list those behind its own.
+/// `tasks_of_all_loops()` gives them.
+pub(crate) fn extend_all_tasks(py: Python<'_>, tasks_of_all_loops: &Bound<'_, PyCFunction>) -> PyResult<()> {
+    let registry = task_registry(py)?;
+    let plain = py.import("weakref")?.getattr("WeakSet")?;
+    let own = plain.getattr("__iter__")?;
+    let chain = py.import("itertools")?.getattr("chain")?;
+    let arguments = (own.unbind(), registry.clone().unbind(), chain.unbind(), tasks_of_all_loops.clone().unbind());
+    let iterate = PyCFunction::new_closure(py, None, None, move |call_arguments, _| -> PyResult<Py<PyAny>> {
+        let py = call_arguments.py();
+        let (own, registry, chain, ours) = &arguments;
+        let theirs = own.bind(py).call1((registry,))?;
+        Ok(chain.bind(py).call1((theirs, ours.bind(py).call0()?))?.unbind())
+    })?;
+    let namespace = PyDict::new(py);
+    namespace.set_item("__iter__", iterate)?;
+    namespace.set_item("__module__", "rasyncio")?;
+    namespace.set_item("__doc__", "asyncio's registry of tasks, with the tasks of rasyncio's loops behind it.")?;
+    let class = py.get_type::<PyType>().call1(("TaskRegistry", (plain,), namespace))?;
+    registry.setattr(intern!(py, "__class__"), class)
+}
+
+/// The WeakSet behind `asyncio.all_tasks()`. From 3.14 it belongs to the C module, which shows it to the collector only.
+fn task_registry(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    let tasks = py.import("asyncio.tasks")?;
+    if py.version_info() < (3, 12) {
+        return tasks.getattr("_all_tasks");
+    }
+    if py.version_info() < (3, 14) {
+        return tasks.getattr("_scheduled_tasks");
+    }
+    let weak_set = py.import("weakref")?.getattr("WeakSet")?;
+    let referents = py.import("gc")?.call_method1("get_referents", (py.import("_asyncio")?,))?;
+    for referent in referents.try_iter()? {
+        let referent = referent?;
+        if referent.is_instance(&weak_set)? {
+            return Ok(referent);
+        }
+    }
+    tasks.getattr("_scheduled_tasks")
+}

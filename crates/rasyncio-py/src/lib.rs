@@ -1,0 +1,54 @@
+//! The extension module `rasyncio._rasyncio`: registers the classes and functions, nothing else.
+
+mod all_tasks;
+mod coroutines;
+mod event_loop;
+mod exceptions;
+mod ffi;
+mod futures;
+mod handles;
+mod install;
+mod interop;
+mod policy;
+mod runners;
+mod tasks;
+mod transports;
+
+use pyo3::prelude::*;
+
+#[pymodule(gil_used = true)]
+mod _rasyncio {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::coroutines::Coroutine;
+    #[pymodule_export]
+    use crate::event_loop::{Loop, Server};
+    #[pymodule_export]
+    use crate::futures::{Future, FutureIter};
+    #[pymodule_export]
+    use crate::handles::{Handle, TimerHandle};
+    #[pymodule_export]
+    use crate::install::{install, uninstall};
+    #[pymodule_export]
+    use crate::policy::new_event_loop;
+    #[pymodule_export]
+    use crate::runners::{Runner, run};
+    #[pymodule_export]
+    use crate::tasks::Task;
+    #[pymodule_export]
+    use crate::transports::tcp::TcpTransport;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
+        crate::interop::load(py)?;
+        // The base before the class that extends it, which inherits the slots.
+        crate::ffi::finalize::install::<Future>(py);
+        crate::ffi::finalize::install::<Task>(py);
+        crate::ffi::finalize::install::<TcpTransport>(py);
+        crate::ffi::slots::install_send::<FutureIter>(py);
+        crate::ffi::slots::install_send::<Coroutine>(py);
+        crate::policy::add_classes(module)
+    }
+}

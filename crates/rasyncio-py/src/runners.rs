@@ -1,0 +1,121 @@
+//! `run()` and `Runner` (asyncio: runners.py): the standard library's runner with our loop.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::exceptions;
+use crate::interop::stdlib;
+use crate::policy;
+
+/// Runs several coroutines on one loop, one after the other; a context manager.
+///
+/// Parameters: `debug`, debug mode (None: as the interpreter says); `loop_factory`, what makes the loop (None: `new_event_loop`).
+/// https://docs.python.org/3/library/asyncio-runner.html#asyncio.Runner
+#[pyclass(frozen, subclass, name = "Runner", module = "rasyncio")]
+pub(crate) struct Runner {
+    inner: Py<PyAny>,
+}
+
+impl Runner {
+    fn make(py: Python<'_>, debug: Option<&Bound<'_, PyAny>>, loop_factory: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        let factory = match loop_factory {
+            Some(factory) => factory.clone(),
+            None => policy::loop_factory(py)?,
+        };
+        let keywords = PyDict::new(py);
+        keywords.set_item("debug", debug)?;
+        keywords.set_item("loop_factory", factory)?;
+        let inner = stdlib(py).runner_class.bind(py).call((), Some(&keywords))?.unbind();
+        Ok(Self { inner })
+    }
+}
+
+#[pymethods]
+impl Runner {
+    #[new]
+    #[pyo3(signature = (*, debug = None, loop_factory = None))]
+    fn new(
+        py: Python<'_>,
+        debug: Option<&Bound<'_, PyAny>>,
+        loop_factory: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        Self::make(py, debug, loop_factory)
+    }
+
+    fn __enter__<'py>(this: Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
+        this.get().inner.bind(this.py()).call_method0(intern!(this.py(), "__enter__"))?;
+        Ok(this)
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        exc_type: &Bound<'_, PyAny>,
+        exc_value: &Bound<'_, PyAny>,
+        exc_traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let _ = (exc_type, exc_value, exc_traceback);
+        self.close(py)
+    }
+
+    /// Cancels what is still running, closes asynchronous generators, the executor and the loop.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.inner.bind(py).call_method0(intern!(py, "close"))?;
+        Ok(())
+    }
+
+    /// The loop, made when it is first asked for.
+    fn get_loop(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Ok(self.inner.bind(py).call_method0(intern!(py, "get_loop"))?.unbind())
+    }
+
+    /// Runs `coro` and returns its result; `context` is the `contextvars.Context` for it.
+    ///
+    /// Raises RuntimeError when a loop runs already in this thread or the runner is closed.
+    #[pyo3(name = "run", signature = (coro, *, context = None))]
+    fn run_coroutine(
+        &self,
+        py: Python<'_>,
+        coro: &Bound<'_, PyAny>,
+        context: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let keywords = PyDict::new(py);
+        keywords.set_item("context", context)?;
+        Ok(self.inner.bind(py).call_method(intern!(py, "run"), (coro,), Some(&keywords))?.unbind())
+    }
+
+    fn __traverse__(&self, visit: pyo3::gc::PyVisit<'_>) -> Result<(), pyo3::gc::PyTraverseError> {
+        visit.call(&self.inner)
+    }
+}
+
+/// Runs the coroutine `main` on a new loop and returns its result; everything is cleaned up afterwards.
+///
+/// Parameters: `debug`, debug mode (None: as the interpreter says); `loop_factory`, what makes the loop (None: `new_event_loop`).
+/// Raises RuntimeError when a loop runs already in this thread. https://docs.python.org/3/library/asyncio-runner.html#asyncio.run
+#[pyfunction]
+#[pyo3(signature = (main, *, debug = None, loop_factory = None))]
+pub(crate) fn run(
+    py: Python<'_>,
+    main: &Bound<'_, PyAny>,
+    debug: Option<&Bound<'_, PyAny>>,
+    loop_factory: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Py<PyAny>> {
+    if stdlib(py).running_loop(py)?.is_some() {
+        return Err(exceptions::runtime("asyncio.run() cannot be called from a running event loop"));
+    }
+    let runner = Runner::make(py, debug, loop_factory)?;
+    let inner = runner.inner.bind(py);
+    let outcome = inner.call_method1(intern!(py, "run"), (main,));
+    let closed = runner.close(py);
+    match (outcome, closed) {
+        (Ok(result), Ok(())) => Ok(result.unbind()),
+        (Err(error), Ok(())) | (Ok(_), Err(error)) => Err(error),
+        (Err(first), Err(second)) => {
+            // As in a `with` block: the second is on its way, the first is its context.
+            second.value(py).setattr(intern!(py, "__context__"), first.value(py))?;
+            Err(second)
+        }
+    }
+}

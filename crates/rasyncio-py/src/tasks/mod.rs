@@ -1,0 +1,210 @@
+//! `Task`: a coroutine that the loop drives (asyncio: tasks.py).
+//!
+//! Files by job: this file (what a task knows and what Rust code does with it), `step` (one step of the coroutine), `methods` (what Python
+//! sees), `wakeup` (the callables that stand for a step where a loop is not ours), `registry` (the running tasks of a loop).
+//! Invariant: a task is in at most one of three places: in the ready queue, behind one future (`waiter`), or running.
+
+mod methods;
+pub(crate) mod registry;
+pub(crate) mod step;
+mod wakeup;
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+use pyo3::{ffi, intern};
+
+use registry::Slot;
+pub(crate) use wakeup::{TaskStep, TaskWakeup};
+
+use crate::event_loop::Loop;
+use crate::ffi::cell::GilCell;
+use crate::ffi::finalize::Finalize;
+use crate::futures::Future;
+use crate::futures::state::Status;
+
+/// A coroutine that the event loop runs, made by `create_task()`.
+///
+/// https://docs.python.org/3/library/asyncio-task.html#asyncio.Task
+#[pyclass(frozen, subclass, extends = Future, name = "Task", module = "rasyncio")]
+pub(crate) struct Task {
+    pub(super) state: GilCell<TaskState>,
+}
+
+/// A name is made into text when somebody asks for it: most tasks are never named.
+pub(super) enum Name {
+    Number(u64),
+    Text(Py<PyAny>),
+}
+
+/// The changing part of a `Task` that its `Future` does not have.
+pub(super) struct TaskState {
+    pub(super) coroutine: Option<Py<PyAny>>,
+    pub(super) context: Option<Py<PyAny>>,
+    pub(super) name: Name,
+    /// The future that the task waits for.
+    pub(super) waiter: Option<Py<PyAny>>,
+    /// How often `cancel()` was asked for and not taken back by `uncancel()`.
+    pub(super) cancel_requests: u32,
+    /// The next step is to raise CancelledError.
+    pub(super) must_cancel: bool,
+    pub(super) log_destroy_pending: bool,
+    /// Where the loop keeps it while it runs.
+    pub(super) slot: Option<Slot>,
+}
+
+impl TaskState {
+    pub(super) const fn uninitialised() -> Self {
+        Self {
+            coroutine: None,
+            context: None,
+            name: Name::Number(0),
+            waiter: None,
+            cancel_requests: 0,
+            must_cancel: false,
+            log_destroy_pending: false,
+            slot: None,
+        }
+    }
+
+    fn of(coroutine: Py<PyAny>, name: Name, context: Py<PyAny>) -> Self {
+        Self {
+            coroutine: Some(coroutine),
+            context: Some(context),
+            name,
+            log_destroy_pending: true,
+            ..Self::uninitialised()
+        }
+    }
+}
+
+/// Tasks without a name are numbered through the whole process, as asyncio does.
+pub(super) fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Name {
+    /// What was given as `name=`: None asks for a number.
+    pub(super) fn of(name: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        match name {
+            None => Ok(Self::Number(next_number())),
+            Some(name) if name.is_exact_instance_of::<PyString>() => Ok(Self::Text(name.clone().unbind())),
+            Some(name) => Ok(Self::Text(name.str()?.into_any().unbind())),
+        }
+    }
+}
+
+impl Task {
+    /// A task of our loop, in the loop's registry and not scheduled yet.
+    #[inline]
+    pub(crate) fn make(
+        event_loop: &Bound<'_, Loop>,
+        coroutine: Py<PyAny>,
+        name: Option<&Bound<'_, PyAny>>,
+        context: Py<PyAny>,
+    ) -> PyResult<Py<Self>> {
+        let py = event_loop.py();
+        let future = Future::pending(event_loop.clone().into_any().unbind(), true);
+        if event_loop.get().is_debug(py) {
+            future.initialise(event_loop.as_any())?;
+        }
+        let state = TaskState::of(coroutine, Name::of(name)?, context);
+        let task = Self { state: GilCell::new(state) };
+        Py::new(py, PyClassInitializer::from(future).add_subclass(task))
+    }
+
+    #[inline]
+    pub(crate) fn context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.state.with(py, |state| state.context.as_ref().map(|context| context.clone_ref(py)))
+    }
+
+    /// Asks the task to stop: cancels what it waits for, or else raises CancelledError at its next step.
+    pub(crate) fn request_cancel(this: &Bound<'_, Self>, message: Option<Py<PyAny>>) -> PyResult<bool> {
+        let py = this.py();
+        let future = this.as_super();
+        if future.get().is_done(py) {
+            return Ok(false);
+        }
+        let waiter = this.get().state.with(py, |state| {
+            state.cancel_requests += 1;
+            state.waiter.as_ref().map(|waiter| waiter.clone_ref(py))
+        });
+        if let Some(waiter) = waiter
+            && step::cancel_waiter(waiter.bind(py), message.as_ref())?
+        {
+            // The waiter is done now and wakes the task with CancelledError.
+            return Ok(true);
+        }
+        this.get().state.with(py, |state| state.must_cancel = true);
+        let mut message = message;
+        future.get().state.with(py, |state| crate::futures::message_slot(state, &mut message));
+        drop(message);
+        Ok(true)
+    }
+
+    /// Whether the task is on a loop of ours, and which.
+    pub(crate) fn native_loop<'py>(this: &Bound<'py, Self>) -> Option<Bound<'py, Loop>> {
+        let py = this.py();
+        let event_loop = this.as_super().get().event_loop(py).ok()?;
+        event_loop.into_bound(py).cast_into::<Loop>().ok()
+    }
+
+    /// What a destroyed, pending task reports.
+    fn report_destroyed(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let Ok(event_loop) = this.as_super().get().event_loop(py) else {
+            return Ok(());
+        };
+        let report = PyDict::new(py);
+        report.set_item("task", this)?;
+        report.set_item("message", "Task was destroyed but it is pending!")?;
+        let traceback = this.getattr(intern!(py, "_source_traceback"))?;
+        if !traceback.is_none() {
+            report.set_item("source_traceback", traceback)?;
+        }
+        event_loop.bind(py).call_method1(intern!(py, "call_exception_handler"), (report,))?;
+        Ok(())
+    }
+}
+
+impl Finalize for Task {
+    #[inline]
+    fn has_last_words(this: &Bound<'_, Self>) -> bool {
+        let py = this.py();
+        let future = this.as_super().get();
+        future.state.with(py, |state| state.status == Status::Pending || state.log_traceback)
+    }
+
+    fn finalize(this: &Bound<'_, Self>) {
+        let py = this.py();
+        let pending = !this.as_super().get().is_done(py);
+        if pending
+            && this.get().state.with(py, |state| state.log_destroy_pending)
+            && let Err(error) = Self::report_destroyed(this)
+        {
+            error.write_unraisable(py, Some(this));
+        }
+        Future::last_words(this.as_super());
+    }
+
+    fn destructor() -> &'static OnceLock<ffi::destructor> {
+        static DESTRUCTOR: OnceLock<ffi::destructor> = OnceLock::new();
+        &DESTRUCTOR
+    }
+}
+
+impl TaskState {
+    pub(super) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.coroutine)?;
+        visit.call(&self.context)?;
+        visit.call(&self.waiter)?;
+        if let Name::Text(name) = &self.name {
+            visit.call(name)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,348 @@
+//! One step of a task: resume the coroutine, look at what came back.
+//!
+//! On our loop a step is entered from the ready queue without a Python call in between; on another loop the same code is entered through
+//! `TaskStep` and `TaskWakeup`, which that loop calls in the task's context.
+
+use pyo3::exceptions::PyBaseException;
+use pyo3::prelude::*;
+use pyo3::types::{IntoPyDict, PyDict};
+use pyo3::intern;
+
+use super::{Task, TaskStep, TaskWakeup};
+use crate::event_loop::{Loop, Ready};
+use crate::exceptions;
+use crate::ffi::context;
+use crate::ffi::send::{self, Sent};
+use crate::futures::state::{Callback, Status};
+use crate::futures::{Future, Outcome};
+use crate::interop::{must_propagate, stdlib};
+
+/// Runs a step of a task on our loop, in the task's context. Only SystemExit and KeyboardInterrupt come back.
+#[inline]
+pub(crate) fn run(event_loop: &Bound<'_, Loop>, task: &Bound<'_, Task>, error: Option<PyErr>) -> PyResult<()> {
+    let py = task.py();
+    let Some(task_context) = task.get().context(py) else {
+        return Ok(());
+    };
+    event_loop.get().enter_task(event_loop, task)?;
+    context::run_in(py, &task_context, || step(task, error))?
+}
+
+/// Runs the step that follows the completion of `future`, on our loop.
+#[inline]
+pub(crate) fn run_wakeup(
+    event_loop: &Bound<'_, Loop>,
+    task: &Bound<'_, Task>,
+    future: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let error = error_of(future);
+    run(event_loop, task, error)
+}
+
+/// A step called by a loop that is not ours: the context is entered already.
+pub(super) fn step_in_place(task: &Bound<'_, Task>, error: Option<PyErr>) -> PyResult<()> {
+    let py = task.py();
+    let event_loop = task.as_super().get().event_loop(py)?.into_bound(py);
+    let library = stdlib(py);
+    let previous = library.swap_current_task(&event_loop, Some(task.as_any()))?;
+    let outcome = step(task, error);
+    library.swap_current_task(&event_loop, previous.as_ref())?;
+    outcome
+}
+
+pub(super) fn wakeup_in_place(task: &Bound<'_, Task>, future: &Bound<'_, PyAny>) -> PyResult<()> {
+    let error = error_of(future);
+    match Task::native_loop(task) {
+        // Behind a foreign future our loop calls this as an ordinary callback.
+        Some(event_loop) => {
+            event_loop.get().enter_task(&event_loop, task)?;
+            step(task, error)
+        }
+        None => step_in_place(task, error),
+    }
+}
+
+/// What a completed future makes its waiter raise.
+#[inline]
+fn error_of(future: &Bound<'_, PyAny>) -> Option<PyErr> {
+    let py = future.py();
+    if let Some(native) = as_future(future) {
+        return match native.get().outcome(py) {
+            Outcome::Raise(error) => Some(error),
+            Outcome::Pending | Outcome::Result(_) => None,
+        };
+    }
+    future.call_method0(intern!(py, "result")).err()
+}
+
+/// A `Future` or `Task` of ours; the exact classes are looked at first.
+#[inline]
+fn as_future<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Future>> {
+    if let Ok(future) = object.cast_exact::<Future>() {
+        return Some(future);
+    }
+    object.cast::<Future>().ok()
+}
+
+#[inline]
+fn step(task: &Bound<'_, Task>, error: Option<PyErr>) -> PyResult<()> {
+    let py = task.py();
+    let future = task.as_super();
+    if future.get().is_done(py) {
+        return Err(exceptions::invalid_state(py, format!("__step(): already done: {}", task.repr()?)));
+    }
+    let (coroutine, waiter, must_cancel) = task.get().state.with(py, |state| {
+        let coroutine = state.coroutine.as_ref().map(|coroutine| coroutine.clone_ref(py));
+        (coroutine, state.waiter.take(), std::mem::take(&mut state.must_cancel))
+    });
+    drop(waiter);
+    let Some(coroutine) = coroutine else {
+        return Err(exceptions::runtime("Task has no coroutine"));
+    };
+    let coroutine = coroutine.bind(py);
+    let error = match error {
+        Some(error) if must_cancel && !exceptions::is_cancelled(py, &error) => {
+            Some(future.get().cancelled_error(py))
+        }
+        None if must_cancel => Some(future.get().cancelled_error(py)),
+        error => error,
+    };
+    let sent = match error {
+        None => send::send_none(coroutine),
+        Some(error) => send::throw(coroutine, &error),
+    };
+    match sent {
+        Sent::Yielded(awaited) => on_yield(task, &awaited),
+        Sent::Returned(result) => on_return(task, result),
+        Sent::Raised(error) => on_raise(task, error),
+    }
+}
+
+fn on_return(task: &Bound<'_, Task>, result: Bound<'_, PyAny>) -> PyResult<()> {
+    let py = task.py();
+    let future = task.as_super();
+    leave_registry(task)?;
+    // asyncio: cancel() during the last step still cancels.
+    if task.get().state.with(py, |state| std::mem::take(&mut state.must_cancel)) {
+        let message = future.get().state.with(py, |state| {
+            state.extra.as_ref()?.cancel_message.as_ref().map(|message| message.clone_ref(py))
+        });
+        Future::cancel(future, message)?;
+        return Ok(());
+    }
+    Future::finish(future, result.unbind())
+}
+
+fn on_raise(task: &Bound<'_, Task>, error: PyErr) -> PyResult<()> {
+    let py = task.py();
+    let future = task.as_super();
+    leave_registry(task)?;
+    if exceptions::is_cancelled(py, &error) {
+        let value = error.into_value(py).into_any();
+        let old = future.get().state.with(py, |state| state.extra().cancelled_error.replace(value));
+        drop(old);
+        let message = future.get().state.with(py, |state| {
+            state.extra.as_ref()?.cancel_message.as_ref().map(|message| message.clone_ref(py))
+        });
+        Future::cancel(future, message)?;
+        return Ok(());
+    }
+    let value: &Bound<'_, PyBaseException> = error.value(py);
+    Future::fail(future, value.as_any())?;
+    if must_propagate(py, &error) { Err(error) } else { Ok(()) }
+}
+
+#[inline]
+fn leave_registry(task: &Bound<'_, Task>) -> PyResult<()> {
+    let py = task.py();
+    match task.get().state.with(py, |state| state.slot.take()) {
+        Some(slot) => {
+            if let Some(event_loop) = Task::native_loop(task) {
+                event_loop.get().forget_task(py, slot);
+            }
+            Ok(())
+        }
+        None if Task::native_loop(task).is_none() => stdlib(py).unregister_task(task.as_any()),
+        None => Ok(()),
+    }
+}
+
+#[inline]
+fn on_yield(task: &Bound<'_, Task>, awaited: &Bound<'_, PyAny>) -> PyResult<()> {
+    if let Some(future) = as_future(awaited) {
+        return wait_for(task, future);
+    }
+    if awaited.is_none() {
+        return schedule_step(task, None);
+    }
+    on_foreign_yield(task, awaited)
+}
+
+/// The task awaits a future of ours.
+#[inline]
+fn wait_for(task: &Bound<'_, Task>, future: &Bound<'_, Future>) -> PyResult<()> {
+    enum Seen {
+        Waits,
+        Done,
+        OtherLoop,
+        NotAwaited,
+    }
+    let py = task.py();
+    if task.is(future) {
+        return fail_step(task, &format!("Task cannot await on itself: {}", task.repr()?));
+    }
+    let mut wake = Some(Callback::Wake(task.clone().unbind()));
+    let own_loop = task.as_super().get().state.with(py, |state| (state.event_loop.as_ref().map(Py::as_ptr), state.native));
+    let seen = future.get().state.with(py, |state| {
+        if state.event_loop.as_ref().map(Py::as_ptr) != own_loop.0 {
+            return Seen::OtherLoop;
+        }
+        if !std::mem::take(&mut state.blocking) {
+            return Seen::NotAwaited;
+        }
+        if state.status != Status::Pending {
+            return Seen::Done;
+        }
+        if let Some(wake) = wake.take() {
+            state.callbacks.push(wake);
+        }
+        Seen::Waits
+    });
+    match seen {
+        Seen::Waits => {}
+        Seen::Done => {
+            if let Some(wake) = wake {
+                Future::add_callback(future, wake)?;
+            }
+        }
+        Seen::OtherLoop => return fail_other_loop(task, future.as_any()),
+        Seen::NotAwaited => return fail_not_awaited(task, future.as_any()),
+    }
+    let waiter = future.clone().into_any().unbind();
+    let must_cancel = task.get().state.with(py, |state| {
+        state.waiter = Some(waiter);
+        state.must_cancel
+    });
+    if must_cancel { cancel_at_once(task, future.as_any()) } else { Ok(()) }
+}
+
+/// The task was cancelled while it ran: what it awaits now is cancelled right away.
+fn cancel_at_once(task: &Bound<'_, Task>, waiter: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = task.py();
+    let message = task.as_super().get().state.with(py, |state| {
+        state.extra.as_ref()?.cancel_message.as_ref().map(|message| message.clone_ref(py))
+    });
+    if cancel_waiter(waiter, message.as_ref())? {
+        task.get().state.with(py, |state| state.must_cancel = false);
+    }
+    Ok(())
+}
+
+/// `waiter.cancel(msg=message)`.
+pub(super) fn cancel_waiter(waiter: &Bound<'_, PyAny>, message: Option<&Py<PyAny>>) -> PyResult<bool> {
+    let py = waiter.py();
+    if let Ok(future) = waiter.cast_exact::<Future>() {
+        return Future::cancel(future, message.map(|message| message.clone_ref(py)));
+    }
+    let keywords = [("msg", message)].into_py_dict(py)?;
+    waiter.call_method(intern!(py, "cancel"), (), Some(&keywords))?.is_truthy()
+}
+
+/// The coroutine yielded something that is not a future of ours.
+fn on_foreign_yield(task: &Bound<'_, Task>, awaited: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = task.py();
+    let blocking = awaited.getattr_opt(intern!(py, "_asyncio_future_blocking"))?;
+    if let Some(blocking) = blocking.filter(|blocking| !blocking.is_none()) {
+        let future_loop = future_loop(awaited)?;
+        if !future_loop.is(&task.as_super().get().event_loop(py)?) {
+            return fail_other_loop(task, awaited);
+        }
+        if !blocking.is_truthy()? {
+            return fail_not_awaited(task, awaited);
+        }
+        awaited.setattr(intern!(py, "_asyncio_future_blocking"), false)?;
+        let keywords = PyDict::new(py);
+        keywords.set_item("context", task.get().context(py))?;
+        let wakeup = TaskWakeup::make(py, task.clone().unbind())?;
+        awaited.call_method(intern!(py, "add_done_callback"), (wakeup,), Some(&keywords))?;
+        let waiter = awaited.clone().unbind();
+        let must_cancel = task.get().state.with(py, |state| {
+            state.waiter = Some(waiter);
+            state.must_cancel
+        });
+        return if must_cancel { cancel_at_once(task, awaited) } else { Ok(()) };
+    }
+    let is_generator = awaited.get_type().is(&py.import("types")?.getattr("GeneratorType")?);
+    if is_generator {
+        let text = "yield was used instead of yield from for generator in task";
+        return fail_step(task, &format!("{text} {} with {}", task.repr()?, awaited.repr()?));
+    }
+    fail_step(task, &format!("Task got bad yield: {}", awaited.repr()?))
+}
+
+/// asyncio's `_get_loop`: `get_loop()`, or `_loop` of older futures.
+fn future_loop<'py>(future: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = future.py();
+    match future.getattr_opt(intern!(py, "get_loop"))? {
+        Some(get_loop) => get_loop.call0(),
+        None => future.getattr(intern!(py, "_loop")),
+    }
+}
+
+fn fail_other_loop(task: &Bound<'_, Task>, future: &Bound<'_, PyAny>) -> PyResult<()> {
+    let text = format!("Task {} got Future {} attached to a different loop", task.repr()?, future.repr()?);
+    fail_step(task, &text)
+}
+
+fn fail_not_awaited(task: &Bound<'_, Task>, future: &Bound<'_, PyAny>) -> PyResult<()> {
+    let (task_text, future_text) = (task.repr()?, future.repr()?);
+    fail_step(task, &format!("yield was used instead of yield from in task {task_text} with {future_text}"))
+}
+
+/// Raises RuntimeError into the coroutine at its next step.
+fn fail_step(task: &Bound<'_, Task>, message: &str) -> PyResult<()> {
+    let error = exceptions::runtime(message).into_value(task.py()).into_any();
+    schedule_step(task, Some(error))
+}
+
+/// Puts the next step of `task` behind everything that is ready.
+pub(crate) fn schedule_step(task: &Bound<'_, Task>, exception: Option<Py<PyAny>>) -> PyResult<()> {
+    let py = task.py();
+    let owned = task.clone().unbind();
+    if let Some(event_loop) = Task::native_loop(task) {
+        let entry = match exception {
+            None => Ready::Step(owned),
+            Some(exception) => Ready::Throw { task: owned, exception },
+        };
+        return event_loop.get().schedule(py, entry);
+    }
+    let event_loop = task.as_super().get().event_loop(py)?;
+    let keywords = [("context", task.get().context(py))].into_py_dict(py)?;
+    let callback = TaskStep::make(py, owned, exception)?;
+    event_loop.bind(py).call_method(intern!(py, "call_soon"), (callback,), Some(&keywords))?;
+    Ok(())
+}
+
+/// Runs the first step now, inside of the task that creates this one (eager start).
+pub(super) fn start_eagerly(task: &Bound<'_, Task>) -> PyResult<()> {
+    let py = task.py();
+    let event_loop = task.as_super().get().event_loop(py)?.into_bound(py);
+    let library = stdlib(py);
+    let native = event_loop.cast::<Loop>().ok();
+    let previous = library.swap_current_task(&event_loop, Some(task.as_any()))?;
+    let outcome = match task.get().context(py) {
+        Some(task_context) => context::run_in(py, &task_context, || step(task, None)),
+        None => Ok(Ok(())),
+    };
+    library.swap_current_task(&event_loop, previous.as_ref())?;
+    if let Some(native) = native {
+        native.get().remember_current(py, previous.is_some());
+    }
+    outcome??;
+    if task.as_super().get().is_done(py) {
+        // asyncio: the coroutine of a task that finished eagerly is let go of.
+        let dropped = task.get().state.with(py, |state| state.coroutine.take());
+        drop(dropped);
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+"""Reads, checks and rewrites `expectations.toml`: what is excluded and why, and what is known to fail."""
+
+from __future__ import annotations
+
+import fnmatch
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .isolation import Outcome
+
+MACHINE_WRITTEN = "# Below this line `--update-known-failures` writes.\n"
+
+
+class ExpectationsError(Exception):
+    """`expectations.toml` says something that is not so."""
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """Tests that cannot apply to any foreign loop: a pattern of identities (with `*`), and why."""
+
+    pattern: str
+    reason: str
+    versions: tuple[str, ...]
+
+    def matches(self, identity: str) -> bool:
+        return fnmatch.fnmatchcase(identity, self.pattern)
+
+
+@dataclass
+class Expectations:
+    """The part of `expectations.toml` that holds on one version of Python."""
+
+    path: Path
+    version: str
+    exclusions: list[Exclusion] = field(default_factory=list)
+    floor: int = 0
+    known_failures: dict[str, list[str]] = field(default_factory=dict)
+
+    def excluded(self, identities: Sequence[str]) -> dict[str, str]:
+        """Which identities are excluded, and why; an unused exclusion is an error: the list stays honest."""
+        excluded: dict[str, str] = {}
+        unused = []
+        for exclusion in self.exclusions:
+            matched = [identity for identity in identities if exclusion.matches(identity)]
+            if not matched:
+                unused.append(exclusion.pattern)
+            excluded.update(dict.fromkeys(matched, exclusion.reason))
+        if unused:
+            listed = ", ".join(unused)
+            raise ExpectationsError(f"exclusions that match nothing on Python {self.version}: {listed}")
+        return excluded
+
+    def surprises(self, outcomes: Iterable[Outcome], identities: Iterable[str]) -> list[str]:
+        """How the outcomes differ from the known failures: strict both ways, and about tests long gone."""
+        known = set(self.known_failures.get(self.version, ()))
+        found = []
+        for outcome in outcomes:
+            if outcome.is_failure and outcome.identity not in known:
+                found.append(f"{outcome.identity}: {outcome.status}, not a known failure")
+            if not outcome.is_failure and outcome.identity in known:
+                found.append(f"{outcome.identity}: {outcome.status}, but listed as a known failure")
+        for identity in sorted(known - set(identities)):
+            found.append(f"{identity}: listed as a known failure, but there is no such test")
+        return found
+
+    def update_known_failures(self, outcomes: Sequence[Outcome], identities: Iterable[str]) -> None:
+        """Rewrite this version's list with what failed; other versions and tests not run now stay."""
+        not_run = set(identities) - {outcome.identity for outcome in outcomes}
+        kept = not_run.intersection(self.known_failures.get(self.version, ()))
+        failed = {outcome.identity for outcome in outcomes if outcome.is_failure}
+        self.known_failures[self.version] = sorted(kept | failed)
+        head, separator, _ = self.path.read_text(encoding="utf-8").partition(MACHINE_WRITTEN)
+        if not separator:
+            raise ExpectationsError(f"{self.path} lacks the line {MACHINE_WRITTEN!r}")
+        self.path.write_text(head + separator + known_failures_as_toml(self.known_failures), encoding="utf-8")
+
+
+def known_failures_as_toml(known_failures: dict[str, list[str]]) -> str:
+    lines = ["[known_failures]"]
+    for version in sorted(known_failures, key=version_order):
+        identities = sorted(known_failures[version])
+        lines += [f'"{version}" = [', *(f'    "{identity}",' for identity in identities), "]"]
+    return "\n".join(lines) + "\n"
+
+
+def version_order(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def load(path: Path, version: str) -> Expectations:
+    document = tomllib.loads(path.read_text(encoding="utf-8"))
+    exclusions = []
+    for entry in document.get("exclude", []):
+        if not entry.get("reason"):
+            raise ExpectationsError(f"{entry.get('test')} is excluded without a reason")
+        for pattern in [entry["test"]] if isinstance(entry["test"], str) else entry["test"]:
+            exclusions.append(Exclusion(pattern, entry["reason"], tuple(entry["versions"])))
+    return Expectations(
+        path,
+        version,
+        [exclusion for exclusion in exclusions if version in exclusion.versions],
+        document.get("floor", {}).get(version, 0),
+        document.get("known_failures", {}),
+    )
