@@ -6,6 +6,7 @@ import asyncio
 import gc
 import socket
 import sys
+import threading
 import warnings
 import weakref
 from collections.abc import Callable
@@ -178,8 +179,6 @@ def test_a_loop_that_was_never_closed_gives_its_descriptors_back(implementation:
 
 
 def test_close_waits_for_no_thread_of_the_executor(loop: Any) -> None:
-    import threading
-
     release = threading.Event()
     started = threading.Event()
 

@@ -240,7 +240,9 @@ async def large_results(address: Address, size: int, rows: int) -> Any:
         streamed = hashlib.sha256()
         async with connection.cursor(aiomysql.SSCursor) as cursor:
             await cursor.execute(
-                f"SELECT seq, REPEAT(CHAR(97 + seq %% 26), 100) FROM seq_1_to_{rows} WHERE seq > %s", 0
+                "SELECT seq, REPEAT(CHAR(97 + seq %% 26 USING utf8mb4), 100)"
+                f" FROM seq_1_to_{rows} WHERE seq > %s",
+                0,
             )
             amount = 0
             async for number, letters in cursor:

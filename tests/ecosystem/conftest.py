@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import mariadb
 import pytest
@@ -20,36 +20,21 @@ HERE = Path(__file__).resolve().parent
 REQUIRE_SERVERS = "RASYNCIO_REQUIRE_SERVERS"
 
 
-class Runner(Protocol):
-    """Runs a scenario by its module's and its function's name and gives back what it saw."""
-
-    def __call__(self, module: str, function: str, **arguments: object) -> Any: ...
-
-
 def on_asyncio(module: str, function: str, arguments: dict[str, Any]) -> scenario.Outcome:
-    return scenario.run(
-        getattr(importlib.import_module(module), function), arguments, asyncio.SelectorEventLoop
-    )
+    function_itself = getattr(importlib.import_module(module), function)
+    return scenario.run(function_itself, arguments, asyncio.SelectorEventLoop)
 
 
 def on_rasyncio_loop(module: str, function: str, arguments: dict[str, Any]) -> scenario.Outcome:
     import rasyncio
 
-    return scenario.run(
-        getattr(importlib.import_module(module), function), arguments, rasyncio.new_event_loop
-    )
+    function_itself = getattr(importlib.import_module(module), function)
+    return scenario.run(function_itself, arguments, rasyncio.new_event_loop)
 
 
 def under_rasyncio(module: str, function: str, arguments: dict[str, Any]) -> scenario.Outcome:
-    command = [
-        sys.executable,
-        "-m",
-        "rasyncio",
-        str(HERE / "scenario.py"),
-        module,
-        function,
-        json.dumps(arguments),
-    ]
+    program = [str(HERE / "scenario.py"), module, function, json.dumps(arguments)]
+    command = [sys.executable, "-m", "rasyncio", *program]
     finished = subprocess.run(
         command, capture_output=True, text=True, timeout=2 * scenario.SECONDS, check=False
     )
@@ -62,8 +47,8 @@ WAYS = {"asyncio": on_asyncio, "rasyncio-loop": on_rasyncio_loop, "rasyncio-inst
 
 
 @pytest.fixture(params=WAYS)
-def runner(request: pytest.FixtureRequest) -> Runner:
-    """Each scenario on asyncio, on our loop in this process, and as a program under ``python -m rasyncio``."""
+def runner(request: pytest.FixtureRequest) -> scenario.Runner:
+    """Each scenario on asyncio, on our loop in this process, and under ``python -m rasyncio`` in another."""
     way: str = request.param
 
     def run(module: str, function: str, **arguments: object) -> Any:
@@ -77,7 +62,7 @@ def runner(request: pytest.FixtureRequest) -> Runner:
 
 @pytest.fixture(scope="session")
 def mariadb_server() -> Iterator[mariadb.MariaDB]:
-    """One server for the whole run; without its package these tests are skipped, unless servers are required."""
+    """One server for the whole run; without its package: a skip, or a failure where servers are required."""
     try:
         mariadb.find_programs()
     except mariadb.ServerMissing as error:

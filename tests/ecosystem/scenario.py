@@ -1,8 +1,9 @@
 """Runs one scenario: a coroutine function that uses a library as a program would and gives back what it saw.
 
-In this process with a loop factory, or (``python -m rasyncio scenario.py MODULE FUNCTION JSON``) in a process of
-its own, where the outcome is printed as JSON. Whatever was complained about on the way (the loop's exception
-handler, logged warnings, resources left open) is part of the outcome, so that a test can require silence.
+In this process with a loop factory, or (``python -m rasyncio scenario.py MODULE FUNCTION JSON``) in a process
+of its own, where the outcome is printed as JSON. Whatever was complained about on the way (the loop's
+exception handler, logged warnings, resources left open) is part of the outcome, so that a test can require
+silence.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 import warnings
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 Scenario = Callable[..., Awaitable[Any]]
@@ -30,6 +31,12 @@ class Outcome:
     value: Any
     loop: str
     complaints: list[str]
+
+
+class Runner(Protocol):
+    """What a test gets: runs a scenario by its module's and its function's name and gives its value."""
+
+    def __call__(self, module: str, function: str, **arguments: object) -> Any: ...
 
 
 class Complaints(logging.Handler):
@@ -66,7 +73,7 @@ async def bounded(scenario: Scenario, arguments: dict[str, Any]) -> tuple[Any, s
 
 
 def run(scenario: Scenario, arguments: dict[str, Any], loop_factory: LoopFactory | None = None) -> Outcome:
-    """Run a scenario in debug mode. What it gives back must survive JSON, so that all ways of running agree."""
+    """Run a scenario in debug mode; its value makes a trip through JSON, so that all ways agree."""
     with Complaints() as complaints, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ResourceWarning)
         warnings.simplefilter("always", RuntimeWarning)

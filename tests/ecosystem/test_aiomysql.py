@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from conftest import Runner
+from scenario import Runner
 
 MODULE = "aiomysql_scenarios"
 Database = dict[str, Any]
@@ -60,8 +60,8 @@ def test_a_server_that_is_not_there_refuses_the_connection(runner: Runner, datab
 def test_a_pool_serves_more_tasks_than_it_has_connections(runner: Runner, database: Database) -> None:
     seen = runner(MODULE, "pool", address=database)
     assert seen["right"] is True
-    assert 2 <= seen["most"] <= 5
-    assert seen["connections"] == seen["size"] == seen["free"] == 5
+    assert 2 <= seen["most"] <= seen["connections"] <= 5
+    assert seen["free"] == seen["size"] <= 5
 
 
 def test_a_pool_replaces_a_connection_the_server_killed(runner: Runner, database: Database) -> None:

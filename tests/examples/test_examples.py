@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -114,6 +115,28 @@ def test_demo_fails_when_a_run_fails(tmp_path: Path) -> None:
     finished = run([sys.executable, str(EXAMPLES / "demo.py"), "--deadline", "0.001"], tmp_path)
     assert finished.returncode == 1
     assert "asyncio: pages.py ended with status 1" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({}, []),
+        ({"result": {"stored": 397}}, ["stored: 398 under asyncio, 397 under rasyncio"]),
+        ({"result": {}}, ["stored: 398 under asyncio, None under rasyncio"]),
+        (
+            {"loop": "asyncio.unix_events.SomeLoop"},
+            ["the run called rasyncio was on the loop asyncio.unix_events.SomeLoop"],
+        ),
+    ],
+)
+def test_demo_names_every_difference_between_the_runs(changed: dict[str, Any], found: list[str]) -> None:
+    demo = runpy.run_path(str(EXAMPLES / "demo.py"))
+    plain = {"result": {"stored": 398}, "loop": "asyncio.unix_events.SomeLoop"}
+    ours = {"result": {"stored": 398}, "loop": "rasyncio.EventLoop", **changed}
+    runs = [
+        demo["Run"](name, outcome, "", 0.0, 0.0) for name, outcome in (("asyncio", plain), ("rasyncio", ours))
+    ]
+    assert demo["differences"](*runs) == found
 
 
 def test_every_example_has_a_test_and_an_expected_output() -> None:

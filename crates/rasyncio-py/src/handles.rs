@@ -85,16 +85,15 @@ impl Handle {
     pub(crate) fn run(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
         let parts = this.get().state.with(py, |state| {
-            let callback = state.callback.as_ref()?.clone_ref(py);
-            let arguments = state.arguments.as_ref()?.clone_ref(py);
-            let context = state.context.as_ref()?.clone_ref(py);
+            let callback = state.callback.as_ref()?.clone_ref(py).into_bound(py);
+            let arguments = state.arguments.as_ref()?.clone_ref(py).into_bound(py);
+            let context = state.context.as_ref()?.clone_ref(py).into_bound(py);
             (!state.cancelled).then_some((callback, arguments, context))
         });
         let Some((callback, arguments, context)) = parts else {
             return Ok(());
         };
-        let outcome =
-            context::run_in(py, &context, || call::call_tuple(callback.bind(py), arguments.bind(py)));
+        let outcome = context::run_inside(&context, || call::call_tuple(&callback, &arguments));
         match outcome.and_then(|result| result) {
             Ok(_) => Ok(()),
             Err(error) if must_propagate(py, &error) => Err(error),

@@ -8,7 +8,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCFunction, PyDict, PyType};
 use pyo3::intern;
 
-use crate::ffi::current_task::call_two;
+use crate::ffi::current_task::{RunningTaskPlace, call_two};
 
 /// What rasyncio uses of the standard library.
 pub(crate) struct Stdlib {
@@ -34,6 +34,14 @@ pub(crate) struct Stdlib {
     pub(crate) wrap_future: Py<PyAny>,
     pub(crate) logger: Py<PyAny>,
     pub(crate) socket_class: Py<PyAny>,
+    pub(crate) transport_socket: Py<PyAny>,
+    pub(crate) sleep: Py<PyAny>,
+    pub(crate) getaddrinfo: Py<PyAny>,
+    pub(crate) stream_reader_protocol: Py<PyAny>,
+    /// None where Python was built without OpenSSL, as are the two below.
+    pub(crate) ssl_protocol: Option<Py<PyAny>>,
+    pub(crate) ssl_socket: Option<Py<PyAny>>,
+    pub(crate) ssl_context: Option<Py<PyAny>>,
     pub(crate) runner_class: Py<PyAny>,
     set_running_loop: Py<PyAny>,
     get_running_loop: Py<PyAny>,
@@ -46,7 +54,9 @@ pub(crate) struct Stdlib {
 enum CurrentTask {
     /// Up to 3.13: a dictionary from loops to tasks.
     Table(Py<PyDict>),
-    /// From 3.14: `_swap_current_task(loop, task)`.
+    /// From 3.14: a place in the thread state.
+    Place(RunningTaskPlace),
+    /// From 3.14, where that place is not found: `_swap_current_task(loop, task)`.
     Swap(Py<PyAny>),
 }
 
@@ -100,6 +110,13 @@ impl Stdlib {
             wrap_future: take("asyncio.futures", "wrap_future")?,
             logger: take("asyncio.log", "logger")?,
             socket_class: take("socket", "socket")?,
+            transport_socket: take("asyncio.trsock", "TransportSocket")?,
+            sleep: take("asyncio.tasks", "sleep")?,
+            getaddrinfo: take("socket", "getaddrinfo")?,
+            stream_reader_protocol: take("asyncio.streams", "StreamReaderProtocol")?,
+            ssl_protocol: take("ssl", "SSLContext").and_then(|_| take("asyncio.sslproto", "SSLProtocol")).ok(),
+            ssl_socket: take("ssl", "SSLSocket").ok(),
+            ssl_context: take("ssl", "SSLContext").ok(),
             runner_class: take("asyncio.runners", "Runner")?,
             set_running_loop: take("asyncio.events", "_set_running_loop")?,
             get_running_loop: take("asyncio.events", "_get_running_loop")?,
@@ -152,6 +169,7 @@ impl Stdlib {
                 }
                 previous
             }
+            CurrentTask::Place(place) => place.replace(py, task),
             CurrentTask::Swap(swap) => {
                 let none = py.None().into_bound(py);
                 let previous = call_two(swap.bind(py), event_loop, task.unwrap_or(&none))?;
@@ -166,7 +184,15 @@ impl CurrentTask {
     fn load(py: Python<'_>) -> PyResult<Self> {
         let tasks = py.import("asyncio.tasks")?;
         if py.version_info() >= (3, 14) {
-            return Ok(Self::Swap(tasks.getattr("_swap_current_task")?.unbind()));
+            let events = py.import("asyncio.events")?;
+            let swap = tasks.getattr("_swap_current_task")?;
+            let place = if py.version_info() < (3, 16) {
+                let (set, get) = (events.getattr("_set_running_loop")?, events.getattr("_get_running_loop")?);
+                RunningTaskPlace::find(&set, &get, &swap)?
+            } else {
+                None
+            };
+            return Ok(place.map_or_else(|| Self::Swap(swap.unbind()), Self::Place));
         }
         Ok(Self::Table(tasks.getattr("_current_tasks")?.cast_into::<PyDict>()?.unbind()))
     }

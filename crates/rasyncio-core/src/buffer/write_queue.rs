@@ -137,7 +137,8 @@ mod tests {
                     Step::Write(max, share) => {
                         let slices = queue.io_slices(max);
                         prop_assert!(slices.len() <= max);
-                        let shown: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+                        let views = slices.iter();
+                        let shown: Vec<u8> = views.flat_map(|view| view.to_vec()).collect();
                         prop_assert!(model.starts_with(&shown));
                         prop_assert!(max == 0 || model.is_empty() || !shown.is_empty());
                         let count = shown.len() * usize::from(share) / 255;

@@ -202,7 +202,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn finds_the_newest_source_of_each_descriptor(steps in prop::collection::vec(step(), 0..80)) {
+        fn finds_the_newest_source_of_each_descriptor(
+            steps in prop::collection::vec(step(), 0..80),
+        ) {
             let mut sources = Sources::new();
             let mut model: Vec<(RawFd, Token)> = Vec::new();
             for step in steps {

@@ -24,10 +24,15 @@ impl<T> ReadyQueue<T> {
     #[inline]
     pub fn pop(&mut self) -> Option<T> {
         let entry = self.entries.pop_front();
-        if self.entries.is_empty() && self.entries.capacity() > KEPT_CAPACITY {
-            self.entries.shrink_to(KEPT_CAPACITY);
+        if self.entries.capacity() > KEPT_CAPACITY && self.entries.is_empty() {
+            self.shrink();
         }
         entry
+    }
+
+    #[cold]
+    fn shrink(&mut self) {
+        self.entries.shrink_to(KEPT_CAPACITY);
     }
 
     #[inline]

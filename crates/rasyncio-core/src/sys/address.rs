@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketAddrV4, SocketAddrV6};
+use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrV4, SocketAddrV6};
 
 /// The address of one end of a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl From<Option<SocketAddrAny>> for PeerAddress {
         let shaped = match family {
             AddressFamily::INET => SocketAddrV4::try_from(address).map(Self::from_inet4).ok(),
             AddressFamily::INET6 => SocketAddrV6::try_from(address).map(Self::from_inet6).ok(),
-            AddressFamily::UNIX => SocketAddrUnix::try_from(address).map(Self::from_unix).ok(),
+            AddressFamily::UNIX => Some(Self::from_unix(&address)),
             _ => None,
         };
         shaped.unwrap_or(Self::Other {
@@ -63,16 +63,25 @@ impl PeerAddress {
         }
     }
 
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "has the shape of its two siblings"
-    )]
-    fn from_unix(address: SocketAddrUnix) -> Self {
-        let path = match (address.path_bytes(), address.abstract_name()) {
-            (Some(path), _) => path.to_vec(),
-            (None, Some(name)) => [b"\0", name].concat(),
-            (None, None) => Vec::new(),
+    /// Read by hand: rustix takes an unnamed socket for an abstract one with an empty name, and
+    /// panics at a path as long as the kernel allows.
+    fn from_unix(address: &SocketAddrAny) -> Self {
+        let bytes = address.as_ptr().cast::<u8>();
+        let length = address.addr_len() as usize;
+        // SAFETY: rustix keeps the first `addr_len` bytes of its storage initialized, and we
+        // borrow them from `address`.
+        let bytes = unsafe { std::slice::from_raw_parts(bytes, length) };
+        let path = bytes
+            .get(size_of::<libc::sa_family_t>()..)
+            .unwrap_or_default();
+        let end = match path {
+            [0, ..] => path.len(),
+            _ => path
+                .iter()
+                .position(|byte| *byte == 0)
+                .unwrap_or(path.len()),
         };
+        let path = path[..end].to_vec();
         Self::Unix { path }
     }
 }

@@ -25,7 +25,12 @@ struct State {
 
 impl Bell {
     pub(super) fn make(py: Python<'_>) -> PyResult<Py<Self>> {
-        Py::new(py, Self { state: GilCell::default() })
+        Py::new(
+            py,
+            Self {
+                state: GilCell::default(),
+            },
+        )
     }
 
     /// Wakes who waits, or lets the next wait end at once.
@@ -61,7 +66,10 @@ impl Bell {
         if self.state.with(py, |state| std::mem::take(&mut state.rung)) {
             return Ok(None);
         }
-        let waiter = Py::new(py, Future::pending(event_loop.clone_ref(py).into_any(), true))?;
+        let waiter = Py::new(
+            py,
+            Future::pending(event_loop.clone_ref(py).into_any(), true),
+        )?;
         let kept = waiter.clone_ref(py);
         let old = self.state.with(py, |state| state.waiter.replace(kept));
         drop(old);
@@ -79,7 +87,9 @@ impl Bell {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.state.peek(|state| visit.call(&state.waiter)).unwrap_or(Ok(()))
+        self.state
+            .peek(|state| visit.call(&state.waiter))
+            .unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {

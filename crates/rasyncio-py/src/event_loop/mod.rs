@@ -2,9 +2,11 @@
 //!
 //! Files by job, one per section of asyncio's documentation of the loop: `run` (run, stop, close, the turn), `schedule` (callbacks, futures,
 //! tasks), `debug` (debug mode, exception handlers), `asyncgens`, `executor`, `resolve` (DNS), `signals`, `watch` (descriptors), `sock` (`sock_*`),
-//! `connect` (connections), `serve` and `server` (servers). This file: what a loop knows. Invariant: work is run from one place, `run::run_entry`.
+//! `connect` and `attempts` (connections), `tls`, `bell` (waking Rust coroutines), `serve` and `server` (servers). This file: what a loop knows. Invariant: work is run from one place, `run::run_entry`.
 
 mod asyncgens;
+mod attempts;
+mod bell;
 mod connect;
 mod debug;
 mod executor;
@@ -15,13 +17,14 @@ mod serve;
 mod server;
 mod signals;
 mod sock;
+mod tls;
 mod watch;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
 use rasyncio_core::fork::process_generation;
 use rasyncio_core::reactor::{BackendChoice, Operation, Reactor, Token};
 use rasyncio_core::scheduler::{Inbox, ReadyQueue, Timers, TurnPolicy};
@@ -62,6 +65,8 @@ pub(crate) enum Source {
     /// `add_reader()` and `add_writer()`.
     Watch { reader: Option<Py<Handle>>, writer: Option<Py<Handle>> },
     Stream(Py<TcpTransport>),
+    /// A transport that waits for nothing now: the loop does not keep it alive.
+    IdleStream(Py<PyWeakrefReference>),
     Listener(Py<server::Listener>),
     Signals,
 }
@@ -203,7 +208,7 @@ impl Loop {
     }
 
     pub(crate) fn forget_task(&self, py: Python<'_>, slot: Slot) {
-        let task = self.tasks.with(py, |tasks| tasks.remove(slot));
+        let task = self.tasks.with(py, |tasks| tasks.remove(slot)).map(|task| task.into_bound(py));
         drop(task);
     }
 
@@ -237,6 +242,21 @@ impl Loop {
     /// The tasks that were started on this loop and are not done.
     pub(crate) fn running_tasks(&self, py: Python<'_>) -> Vec<Py<Task>> {
         self.tasks.with(py, |tasks| tasks.iter().map(|task| task.clone_ref(py)).collect())
+    }
+
+    /// Whether turns are being run, so that what is put off to the end of a turn gets its turn.
+    #[inline]
+    pub(crate) fn is_turning(&self) -> bool {
+        self.thread.load(Ordering::Relaxed) != 0
+    }
+
+    /// Lends the memory that received bytes land in. `action` may call Python.
+    pub(crate) fn with_scratch<R>(&self, py: Python<'_>, action: impl FnOnce(&mut [u8]) -> R) -> R {
+        let mut scratch = self.scratch.take(py);
+        scratch.resize(SCRATCH_SIZE, 0);
+        let result = action(&mut scratch);
+        self.scratch.replace(py, scratch);
+        result
     }
 
     /// The transport wrote: flush it at the end of this turn.
@@ -324,6 +344,7 @@ impl Source {
             }
             Self::Stream(transport) => visit.call(transport),
             Self::Listener(listener) => visit.call(listener),
+            Self::IdleStream(transport) => visit.call(transport),
             Self::Signals => Ok(()),
         }
     }
@@ -353,3 +374,6 @@ impl Loop {
             .unwrap_or(Ok(()))
     }
 }
+
+/// As much as asyncio asks for in one read (`_SelectorTransport.max_size`).
+const SCRATCH_SIZE: usize = 256 * 1024;

@@ -86,8 +86,9 @@ impl Loop {
         let own = this.get();
         let ready = own.ready.with(py, |ready| ready.len()) + usize::from(!own.inbox.is_empty());
         let deadline = own.timers.with(py, |timers| timers.next_deadline());
+        let own_sources = own.signals.with(py, |signals| signals.source_count());
         let has_sources = own.reactor.with(py, |reactor| {
-            reactor.as_ref().is_some_and(|reactor| reactor.source_count() > 0)
+            reactor.as_ref().is_some_and(|reactor| reactor.source_count() > own_sources)
         });
         let stopping = own.stopping.load(Ordering::Relaxed);
         let first = own.first_turn.swap(false, Ordering::Relaxed);
@@ -181,22 +182,22 @@ impl Loop {
         let py = this.py();
         match entry {
             Ready::Step(task) => {
-                let task = task.bind(py);
-                step::run(this, task, None).or_else(|error| Self::report_step(this, task, error))
+                let task = task.into_bound(py);
+                step::run(this, &task, None).or_else(|error| Self::report_step(this, &task, error))
             }
             Ready::Wakeup { task, future } => {
-                let (task, future) = (task.bind(py), future.bind(py));
-                step::run_wakeup(this, task, future)
-                    .or_else(|error| Self::report_wakeup(this, task, future, error))
+                let (task, future) = (task.into_bound(py), future.into_bound(py));
+                step::run_wakeup(this, &task, &future)
+                    .or_else(|error| Self::report_wakeup(this, &task, &future, error))
             }
             Ready::Throw { task, exception } => {
-                let task = task.bind(py);
+                let task = task.into_bound(py);
                 let error = PyErr::from_value(exception.into_bound(py));
-                step::run(this, task, Some(error)).or_else(|error| Self::report_step(this, task, error))
+                step::run(this, &task, Some(error)).or_else(|error| Self::report_step(this, &task, error))
             }
             Ready::Handle(handle) => {
                 this.get().leave_task(this)?;
-                Handle::run(handle.bind(py))
+                Handle::run(&handle.into_bound(py))
             }
             Ready::FutureCallback { callback, future, context } => {
                 this.get().leave_task(this)?;
@@ -223,7 +224,7 @@ impl Loop {
         let behind = this.get().reactor.with(py, |reactor| match reactor.as_ref()?.get(token)? {
             Source::Stream(transport) => Some(Behind::Stream(transport.clone_ref(py))),
             Source::Listener(listener) => Some(Behind::Listener(listener.clone_ref(py))),
-            Source::Watch { .. } | Source::Signals => None,
+            Source::Watch { .. } | Source::IdleStream(_) | Source::Signals => None,
         });
         match behind {
             Some(Behind::Stream(transport)) => TcpTransport::on_io(transport.bind(py), this, operation),

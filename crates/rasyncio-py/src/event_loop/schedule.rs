@@ -81,7 +81,7 @@ impl Loop {
 }
 
 /// asyncio (debug mode): coroutines and things that cannot be called are refused.
-fn check_callback(callback: &Bound<'_, PyAny>, method: &str) -> PyResult<()> {
+pub(super) fn check_callback(callback: &Bound<'_, PyAny>, method: &str) -> PyResult<()> {
     let py = callback.py();
     let library = stdlib(py);
     if library.iscoroutine.bind(py).call1((callback,))?.is_truthy()?

@@ -26,6 +26,11 @@ pub(super) struct SignalState {
 }
 
 impl SignalState {
+    /// How many of the reactor's sources are the loop's own.
+    pub(super) fn source_count(&self) -> usize {
+        usize::from(self.pipe.is_some())
+    }
+
     pub(super) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.handlers.values().try_for_each(|handle| visit.call(handle))
     }

@@ -24,9 +24,13 @@ impl Loop {
         sock: Py<PyAny>,
         n: Py<PyAny>,
     ) -> PyResult<Bound<'py, Coroutine>> {
-        operation(this, "EventLoop.sock_recv", Direction::Read, sock, move |sock| {
-            call_method_one(sock, intern!(sock.py(), "recv"), n.bind(sock.py()))
-        })
+        operation(
+            this,
+            "EventLoop.sock_recv",
+            Direction::Read,
+            sock,
+            move |sock| call_method_one(sock, intern!(sock.py(), "recv"), n.bind(sock.py())),
+        )
     }
 
     /// Receives into the writable buffer `buf`; returns the number of bytes.
@@ -35,9 +39,13 @@ impl Loop {
         sock: Py<PyAny>,
         buf: Py<PyAny>,
     ) -> PyResult<Bound<'py, Coroutine>> {
-        operation(this, "EventLoop.sock_recv_into", Direction::Read, sock, move |sock| {
-            call_method_one(sock, intern!(sock.py(), "recv_into"), buf.bind(sock.py()))
-        })
+        operation(
+            this,
+            "EventLoop.sock_recv_into",
+            Direction::Read,
+            sock,
+            move |sock| call_method_one(sock, intern!(sock.py(), "recv_into"), buf.bind(sock.py())),
+        )
     }
 
     /// Receives a datagram of up to `bufsize` bytes; returns it and the address it came from.
@@ -46,24 +54,45 @@ impl Loop {
         sock: Py<PyAny>,
         bufsize: Py<PyAny>,
     ) -> PyResult<Bound<'py, Coroutine>> {
-        operation(this, "EventLoop.sock_recvfrom", Direction::Read, sock, move |sock| {
-            call_method_one(sock, intern!(sock.py(), "recvfrom"), bufsize.bind(sock.py()))
-        })
+        operation(
+            this,
+            "EventLoop.sock_recvfrom",
+            Direction::Read,
+            sock,
+            move |sock| {
+                call_method_one(
+                    sock,
+                    intern!(sock.py(), "recvfrom"),
+                    bufsize.bind(sock.py()),
+                )
+            },
+        )
     }
 
     /// Receives a datagram into `buf`, at most `nbytes` (0: all it has room for); returns its size and the address it came from.
-    #[pyo3(signature = (sock, buf, nbytes = 0))]
+    #[pyo3(signature = (sock, buf, nbytes = None))]
     fn sock_recvfrom_into<'py>(
         this: &Bound<'py, Self>,
         sock: Py<PyAny>,
         buf: Py<PyAny>,
-        nbytes: usize,
+        nbytes: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, Coroutine>> {
-        operation(this, "EventLoop.sock_recvfrom_into", Direction::Read, sock, move |sock| {
-            let buf = buf.bind(sock.py());
-            let size = if nbytes == 0 { buf.len()? } else { nbytes };
-            sock.call_method1(intern!(sock.py(), "recvfrom_into"), (buf, size))
-        })
+        operation(
+            this,
+            "EventLoop.sock_recvfrom_into",
+            Direction::Read,
+            sock,
+            move |sock| {
+                let py = sock.py();
+                let buf = buf.bind(py);
+                match &nbytes {
+                    Some(size) if size.bind(py).is_truthy()? => {
+                        sock.call_method1(intern!(py, "recvfrom_into"), (buf, size))
+                    }
+                    _ => sock.call_method1(intern!(py, "recvfrom_into"), (buf, buf.len()?)),
+                }
+            },
+        )
     }
 
     /// Sends all of `data`. When it raises, nothing is known of how much was sent.
@@ -72,7 +101,11 @@ impl Loop {
         sock: Py<PyAny>,
         data: Py<PyAny>,
     ) -> PyResult<Bound<'py, Coroutine>> {
-        let mut rest = Unsent { data, view: None, sent: 0 };
+        let mut rest = Unsent {
+            data,
+            view: None,
+            sent: 0,
+        };
         let event_loop = this.clone().unbind();
         Coroutine::make(this.py(), "EventLoop.sock_sendall", async move {
             Python::attach(|py| check_socket(event_loop.bind(py), sock.bind(py)))?;
@@ -87,10 +120,16 @@ impl Loop {
         data: Py<PyAny>,
         address: Py<PyAny>,
     ) -> PyResult<Bound<'py, Coroutine>> {
-        operation(this, "EventLoop.sock_sendto", Direction::Write, sock, move |sock| {
-            let py = sock.py();
-            sock.call_method1(intern!(py, "sendto"), (data.bind(py), address.bind(py)))
-        })
+        operation(
+            this,
+            "EventLoop.sock_sendto",
+            Direction::Write,
+            sock,
+            move |sock| {
+                let py = sock.py();
+                sock.call_method1(intern!(py, "sendto"), (data.bind(py), address.bind(py)))
+            },
+        )
     }
 
     /// Connects `sock` to `address`; the host of an internet address may be a name.
@@ -104,18 +143,29 @@ impl Loop {
             Python::attach(|py| check_socket(event_loop.bind(py), sock.bind(py)))?;
             let address = connectable(&event_loop, &sock, address).await?;
             connect(&event_loop, &sock, &address).await?;
-            Ok(Python::attach(|py| py.None()))
+            Python::attach(|py| Ok(py.None()))
         })
     }
 
     /// Accepts a connection; returns its socket, which does not block, and the peer's address.
-    fn sock_accept<'py>(this: &Bound<'py, Self>, sock: Py<PyAny>) -> PyResult<Bound<'py, Coroutine>> {
-        operation(this, "EventLoop.sock_accept", Direction::Read, sock, |sock| {
-            let py = sock.py();
-            let accepted = call_method_none(sock, intern!(py, "accept"))?;
-            accepted.get_item(0)?.call_method1(intern!(py, "setblocking"), (false,))?;
-            Ok(accepted)
-        })
+    fn sock_accept<'py>(
+        this: &Bound<'py, Self>,
+        sock: Py<PyAny>,
+    ) -> PyResult<Bound<'py, Coroutine>> {
+        operation(
+            this,
+            "EventLoop.sock_accept",
+            Direction::Read,
+            sock,
+            |sock| {
+                let py = sock.py();
+                let accepted = call_method_none(sock, intern!(py, "accept"))?;
+                accepted
+                    .get_item(0)?
+                    .call_method1(intern!(py, "setblocking"), (false,))?;
+                Ok(accepted)
+            },
+        )
     }
 }
 
@@ -140,7 +190,10 @@ where
     let event_loop = event_loop.clone().unbind();
     Coroutine::make(py, name, async move {
         Python::attach(|py| check_socket(event_loop.bind(py), sock.bind(py)))?;
-        repeat(&event_loop, &sock, direction, |sock| call(sock).map(Some)).await
+        repeat(&event_loop, &sock, direction, move |sock| {
+            call(sock).map(Some)
+        })
+        .await
     })
 }
 
@@ -166,7 +219,11 @@ where
 {
     let begun = Python::attach(|py| match when_ready(sock.bind(py), &mut attempt)? {
         Some(result) => Ok::<_, PyErr>(Begun::Done(result)),
-        None => Ok(Begun::Waiting(Watch::begin(event_loop.bind(py), sock.bind(py), direction)?)),
+        None => Ok(Begun::Waiting(Watch::begin(
+            event_loop.bind(py),
+            sock.bind(py),
+            direction,
+        )?)),
     })?;
     let watch = match begun {
         Begun::Done(result) => return Ok(result),
@@ -320,7 +377,9 @@ fn finish_connect(sock: &Bound<'_, PyAny>, address: &Py<PyAny>) -> PyResult<()> 
         module.getattr(intern!(py, "SOL_SOCKET"))?,
         module.getattr(intern!(py, "SO_ERROR"))?,
     );
-    let number: i32 = sock.call_method1(intern!(py, "getsockopt"), option)?.extract()?;
+    let number: i32 = sock
+        .call_method1(intern!(py, "getsockopt"), option)?
+        .extract()?;
     if number == 0 {
         return Ok(());
     }
@@ -361,7 +420,13 @@ impl Watch {
             Direction::Read => Loop::watch_reader(event_loop, descriptor, handle.clone_ref(py))?,
             Direction::Write => Loop::watch_writer(event_loop, descriptor, handle.clone_ref(py))?,
         }
-        Ok(Self { event_loop: event_loop.clone().unbind(), descriptor, direction, handle, bell })
+        Ok(Self {
+            event_loop: event_loop.clone().unbind(),
+            descriptor,
+            direction,
+            handle,
+            bell,
+        })
     }
 
     fn end(&self, py: Python<'_>) -> PyResult<()> {

@@ -1,11 +1,12 @@
 //! TLS through the standard library's `asyncio.sslproto.SSLProtocol` over our transports (asyncio: selector_events.py, base_events.py).
 
 use pyo3::exceptions::PyTypeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict};
 
-use super::{Loop, Server};
+use super::Loop;
 use crate::coroutines::{Coroutine, wait_for};
 use crate::exceptions;
 use crate::futures::Future;
@@ -30,7 +31,20 @@ impl TlsOptions {
         shutdown_timeout: Option<Py<PyAny>>,
     ) -> Self {
         let context = (!ssl.is_instance_of::<PyBool>()).then(|| ssl.clone().unbind());
-        Self { context, server_hostname, handshake_timeout, shutdown_timeout }
+        Self {
+            context,
+            server_hostname,
+            handshake_timeout,
+            shutdown_timeout,
+        }
+    }
+
+    /// Shows the collector what is held.
+    pub(super) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.context)?;
+        visit.call(&self.server_hostname)?;
+        visit.call(&self.handshake_timeout)?;
+        visit.call(&self.shutdown_timeout)
     }
 
     /// The protocol that a transport gets so that `protocol` sees the plain text. `waiter` is set when the handshake is done.
@@ -60,8 +74,14 @@ impl TlsOptions {
         keywords.set_item("ssl_handshake_timeout", &self.handshake_timeout)?;
         keywords.set_item("ssl_shutdown_timeout", &self.shutdown_timeout)?;
         keywords.set_item("call_connection_made", call_connection_made)?;
-        let arguments =
-            (event_loop, protocol, &self.context, waiter, server_side, &self.server_hostname);
+        let arguments = (
+            event_loop,
+            protocol,
+            &self.context,
+            waiter,
+            server_side,
+            &self.server_hostname,
+        );
         class.bind(py).call(arguments, Some(&keywords))
     }
 }
@@ -76,7 +96,7 @@ pub(super) fn attach<'py>(
     server_side: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let tls = options.protocol(event_loop, protocol, Some(waiter), server_side)?;
-    TcpTransport::from_python_socket(event_loop, sock, &tls, None, None::<Py<Server>>)?;
+    TcpTransport::from_python_socket(event_loop, sock, &tls, None, None)?;
     application_transport(&tls)
 }
 
@@ -128,7 +148,13 @@ impl Loop {
                     shutdown_timeout: ssl_shutdown_timeout,
                 };
                 let event_loop = event_loop.bind(py);
-                Upgrade::begin(event_loop, transport, protocol.bind(py), &options, server_side)
+                Upgrade::begin(
+                    event_loop,
+                    transport,
+                    protocol.bind(py),
+                    &options,
+                    server_side,
+                )
             })?;
             let waiter = Python::attach(|py| upgrade.waiter.clone_ref(py));
             let outcome = wait_for(waiter).await;
@@ -150,7 +176,10 @@ fn check_upgrade(transport: &Bound<'_, PyAny>, context: &Bound<'_, PyAny>) -> Py
     }
     let compatible = transport.getattr_opt(intern!(py, "_start_tls_compatible"))?;
     if !compatible.map_or(Ok(false), |compatible| compatible.is_truthy())? {
-        let text = format!("transport {} is not supported by start_tls()", transport.repr()?);
+        let text = format!(
+            "transport {} is not supported by start_tls()",
+            transport.repr()?
+        );
         return Err(PyTypeError::new_err(text));
     }
     Ok(())
@@ -174,7 +203,10 @@ impl Upgrade {
         server_side: bool,
     ) -> PyResult<Self> {
         let py = event_loop.py();
-        let waiter = Bound::new(py, Future::pending(event_loop.clone().into_any().unbind(), true))?;
+        let waiter = Bound::new(
+            py,
+            Future::pending(event_loop.clone().into_any().unbind(), true),
+        )?;
         let tls = options.make(event_loop, protocol, Some(&waiter), server_side, false)?;
         let carrier = transport.bind(py);
         // Nothing may be received between the change of protocols and connection_made().
@@ -187,10 +219,19 @@ impl Upgrade {
         let connection_made = tls.getattr(intern!(py, "connection_made"))?;
         let resume_reading = carrier.getattr(intern!(py, "resume_reading"))?;
         let handles = [
-            event_loop.call_method1(call_soon, (connection_made, carrier))?.unbind(),
-            event_loop.call_method1(call_soon, (resume_reading,))?.unbind(),
+            event_loop
+                .call_method1(call_soon, (connection_made, carrier))?
+                .unbind(),
+            event_loop
+                .call_method1(call_soon, (resume_reading,))?
+                .unbind(),
         ];
-        Ok(Self { transport, tls: tls.unbind(), waiter: waiter.into_any().unbind(), handles })
+        Ok(Self {
+            transport,
+            tls: tls.unbind(),
+            waiter: waiter.into_any().unbind(),
+            handles,
+        })
     }
 
     fn finish(&self, py: Python<'_>, outcome: PyResult<Py<PyAny>>) -> PyResult<Py<PyAny>> {

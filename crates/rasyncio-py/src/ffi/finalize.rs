@@ -17,6 +17,12 @@ pub(crate) trait Finalize: PyTypeInfo + Sized {
     /// Called at most once per object; the object may be kept alive from here.
     fn finalize(this: &Bound<'_, Self>);
 
+    /// Lets go of the Python objects that it holds, one reference count each. The destructor behind it would do that too, but asks for each of
+    /// them whether this thread is attached to the interpreter.
+    fn release(this: &Bound<'_, Self>) {
+        let _ = this;
+    }
+
     /// Where the destructor that PyO3 made for this class is remembered.
     fn destructor() -> &'static OnceLock<ffi::destructor>;
 }
@@ -62,10 +68,18 @@ unsafe extern "C" fn finalize<T: Finalize>(object: *mut ffi::PyObject) {
 }
 
 unsafe extern "C" fn dealloc<T: Finalize>(object: *mut ffi::PyObject) {
-    // SAFETY: called by the interpreter with a dying object of T; it may be revived, then nothing is freed.
-    if unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0 {
-        return;
+    // SAFETY: destructors run on an attached thread.
+    let py = unsafe { Python::assume_attached() };
+    // SAFETY: the slot is called with a T; its memory is valid until the original destructor below has run. The reference count is zero: it must not be
+    // counted up and down, or the object would die again, so the handle is never dropped.
+    let this = std::mem::ManuallyDrop::new(unsafe { Bound::from_owned_ptr(py, object).cast_into_unchecked::<T>() });
+    if T::has_last_words(&this) {
+        // SAFETY: called by the interpreter with a dying object of T; it may be revived, then nothing is freed.
+        if unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0 {
+            return;
+        }
     }
+    T::release(&this);
     if let Some(original) = T::destructor().get() {
         // SAFETY: the destructor that PyO3 made for exactly this class.
         unsafe { original(object) };

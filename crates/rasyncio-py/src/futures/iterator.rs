@@ -24,7 +24,7 @@ impl FutureIter {
 
     #[inline]
     fn step<'py>(&self, py: Python<'py>) -> Sent<'py> {
-        let Some(future) = self.future.cloned(py) else {
+        let Some(future) = self.future.with(py, |place| Some(place.as_ref()?.clone_ref(py).into_bound(py))) else {
             return Sent::Returned(py.None().into_bound(py));
         };
         let waits = future.get().state.with(py, |state| {
@@ -33,19 +33,15 @@ impl FutureIter {
             waits
         });
         if waits {
-            return Sent::Yielded(future.into_bound(py).into_any());
+            return Sent::Yielded(future.into_any());
         }
-        match future.get().outcome(py) {
-            Outcome::Pending => Sent::Raised(exceptions::runtime("await wasn't used with future")),
-            Outcome::Result(result) => {
-                drop(self.future.take(py));
-                Sent::Returned(result.into_bound(py))
-            }
-            Outcome::Raise(error) => {
-                drop(self.future.take(py));
-                Sent::Raised(error)
-            }
-        }
+        let sent = match future.get().outcome(py) {
+            Outcome::Pending => return Sent::Raised(exceptions::runtime("await wasn't used with future")),
+            Outcome::Result(result) => Sent::Returned(result),
+            Outcome::Raise(error) => Sent::Raised(error),
+        };
+        drop(self.future.take(py).map(|future| future.into_bound(py)));
+        sent
     }
 }
 

@@ -52,7 +52,7 @@ impl Future {
         self.event_loop(py)?;
         match self.outcome(py) {
             Outcome::Pending => Err(exceptions::invalid_state(py, "Result is not set.")),
-            Outcome::Result(result) => Ok(result),
+            Outcome::Result(result) => Ok(result.unbind()),
             Outcome::Raise(error) => Err(error),
         }
     }

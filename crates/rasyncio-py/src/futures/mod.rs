@@ -33,9 +33,9 @@ pub(crate) struct Future {
 }
 
 /// What awaiting a future comes to at this moment.
-pub(crate) enum Outcome {
+pub(crate) enum Outcome<'py> {
     Pending,
-    Result(Py<PyAny>),
+    Result(Bound<'py, PyAny>),
     Raise(PyErr),
 }
 
@@ -86,11 +86,11 @@ impl Future {
 
     /// Result or exception if there is one; the exception then counts as retrieved.
     #[inline]
-    pub(crate) fn outcome(&self, py: Python<'_>) -> Outcome {
-        enum Found {
+    pub(crate) fn outcome<'py>(&self, py: Python<'py>) -> Outcome<'py> {
+        enum Found<'py> {
             Pending,
             Cancelled,
-            Result(Py<PyAny>),
+            Result(Bound<'py, PyAny>),
             Exception(Py<PyAny>, Option<Py<PyAny>>),
         }
         let found = self.state.with(py, |state| match (state.status, &state.outcome) {
@@ -101,8 +101,8 @@ impl Future {
                 let traceback = state.extra.as_ref().and_then(|extra| extra.exception_traceback.as_ref());
                 Found::Exception(outcome.clone_ref(py), traceback.map(|traceback| traceback.clone_ref(py)))
             }
-            (Status::Finished, Some(outcome)) => Found::Result(outcome.clone_ref(py)),
-            (Status::Finished, None) => Found::Result(py.None()),
+            (Status::Finished, Some(outcome)) => Found::Result(outcome.clone_ref(py).into_bound(py)),
+            (Status::Finished, None) => Found::Result(py.None().into_bound(py)),
         });
         match found {
             Found::Pending => Outcome::Pending,
@@ -211,7 +211,13 @@ impl Future {
             }
         });
         match callback {
-            Some(callback) => Self::schedule(this, &this.get().event_loop(py)?, callback),
+            Some(callback) => {
+                let event_loop = this.get().event_loop(py)?.into_bound(py);
+                match event_loop.cast::<Loop>() {
+                    Ok(native) => Self::schedule_native(this, native, callback),
+                    Err(_) => Self::schedule_foreign(this, &event_loop, callback),
+                }
+            }
             None => Ok(()),
         }
     }
@@ -225,25 +231,29 @@ impl Future {
             if matches!(callbacks, Callbacks::None) {
                 return (callbacks, None);
             }
-            (callbacks, state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)))
+            (callbacks, state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py).into_bound(py)))
         });
         let Some(event_loop) = event_loop else {
             return Ok(());
         };
-        callbacks.drain(|callback| Self::schedule(this, &event_loop, callback))
+        match event_loop.cast::<Loop>() {
+            Ok(native) => callbacks.drain(|callback| Self::schedule_native(this, native, callback)),
+            Err(_) => callbacks.drain(|callback| Self::schedule_foreign(this, &event_loop, callback)),
+        }
     }
 
-    fn schedule(this: &Bound<'_, Self>, event_loop: &Py<PyAny>, callback: Callback) -> PyResult<()> {
+    #[inline]
+    fn schedule_native(this: &Bound<'_, Self>, event_loop: &Bound<'_, Loop>, callback: Callback) -> PyResult<()> {
+        let future = this.clone().unbind();
+        let entry = match callback {
+            Callback::Wake(task) => Ready::Wakeup { task, future: future.into_any() },
+            Callback::Call { callback, context } => Ready::FutureCallback { callback, future, context },
+        };
+        event_loop.get().schedule(this.py(), entry)
+    }
+
+    fn schedule_foreign(this: &Bound<'_, Self>, event_loop: &Bound<'_, PyAny>, callback: Callback) -> PyResult<()> {
         let py = this.py();
-        let event_loop = event_loop.bind(py);
-        if let Ok(native) = event_loop.cast::<Loop>() {
-            let future = this.clone().unbind();
-            let entry = match callback {
-                Callback::Wake(task) => Ready::Wakeup { task, future: future.into_any() },
-                Callback::Call { callback, context } => Ready::FutureCallback { callback, future, context },
-            };
-            return native.get().schedule(py, entry);
-        }
         let (callback, context) = match callback {
             Callback::Wake(task) => {
                 let context = task.get().context(py);
@@ -305,6 +315,17 @@ impl Future {
         Ok(())
     }
 
+    /// Lets go of everything: the future is dying.
+    #[inline]
+    pub(crate) fn release_state(&self, py: Python<'_>) {
+        let (event_loop, outcome, callbacks) = self.state.with(py, |state| {
+            (state.event_loop.take(), state.outcome.take(), std::mem::take(&mut state.callbacks))
+        });
+        drop(event_loop.map(|event_loop| event_loop.into_bound(py)));
+        drop(outcome.map(|outcome| outcome.into_bound(py)));
+        drop(callbacks);
+    }
+
     /// What a dying future, and a task after its own words, has to say.
     pub(crate) fn last_words(this: &Bound<'_, Self>) {
         let py = this.py();
@@ -331,6 +352,10 @@ impl Finalize for Future {
 
     fn finalize(this: &Bound<'_, Self>) {
         Self::last_words(this);
+    }
+
+    fn release(this: &Bound<'_, Self>) {
+        Self::release_state(this.get(), this.py());
     }
 
     fn destructor() -> &'static OnceLock<ffi::destructor> {

@@ -191,6 +191,18 @@ impl Finalize for Task {
         Future::last_words(this.as_super());
     }
 
+    fn release(this: &Bound<'_, Self>) {
+        let py = this.py();
+        let (coroutine, context, waiter) = this
+            .get()
+            .state
+            .with(py, |state| (state.coroutine.take(), state.context.take(), state.waiter.take()));
+        drop(coroutine.map(|coroutine| coroutine.into_bound(py)));
+        drop(context.map(|context| context.into_bound(py)));
+        drop(waiter.map(|waiter| waiter.into_bound(py)));
+        this.as_super().get().release_state(py);
+    }
+
     fn destructor() -> &'static OnceLock<ffi::destructor> {
         static DESTRUCTOR: OnceLock<ffi::destructor> = OnceLock::new();
         &DESTRUCTOR

@@ -20,12 +20,9 @@ use crate::interop::{must_propagate, stdlib};
 /// Runs a step of a task on our loop, in the task's context. Only SystemExit and KeyboardInterrupt come back.
 #[inline]
 pub(crate) fn run(event_loop: &Bound<'_, Loop>, task: &Bound<'_, Task>, error: Option<PyErr>) -> PyResult<()> {
-    let py = task.py();
-    let Some(task_context) = task.get().context(py) else {
-        return Ok(());
-    };
+    let begun = begin(task)?;
     event_loop.get().enter_task(event_loop, task)?;
-    context::run_in(py, &task_context, || step(task, error))?
+    context::run_inside(&begun.context, || resume(Some(event_loop), task, &begun, error))?
 }
 
 /// Runs the step that follows the completion of `future`, on our loop.
@@ -39,13 +36,40 @@ pub(crate) fn run_wakeup(
     run(event_loop, task, error)
 }
 
+/// What a step needs of its task, taken in one go.
+struct Begun<'py> {
+    coroutine: Bound<'py, PyAny>,
+    context: Bound<'py, PyAny>,
+    must_cancel: bool,
+}
+
+/// The task is about to run: it waits for nothing any more.
+#[inline]
+fn begin<'py>(task: &Bound<'py, Task>) -> PyResult<Begun<'py>> {
+    let py = task.py();
+    if task.as_super().get().is_done(py) {
+        return Err(exceptions::invalid_state(py, format!("__step(): already done: {}", task.repr()?)));
+    }
+    let (coroutine, context, waiter, must_cancel) = task.get().state.with(py, |state| {
+        let coroutine = state.coroutine.as_ref().map(|coroutine| coroutine.clone_ref(py).into_bound(py));
+        let context = state.context.as_ref().map(|context| context.clone_ref(py).into_bound(py));
+        let waiter = state.waiter.take().map(|waiter| waiter.into_bound(py));
+        (coroutine, context, waiter, std::mem::take(&mut state.must_cancel))
+    });
+    drop(waiter);
+    match (coroutine, context) {
+        (Some(coroutine), Some(context)) => Ok(Begun { coroutine, context, must_cancel }),
+        _ => Err(exceptions::runtime("Task object is not initialized.")),
+    }
+}
+
 /// A step called by a loop that is not ours: the context is entered already.
 pub(super) fn step_in_place(task: &Bound<'_, Task>, error: Option<PyErr>) -> PyResult<()> {
     let py = task.py();
     let event_loop = task.as_super().get().event_loop(py)?.into_bound(py);
     let library = stdlib(py);
     let previous = library.swap_current_task(&event_loop, Some(task.as_any()))?;
-    let outcome = step(task, error);
+    let outcome = begin(task).and_then(|begun| resume(None, task, &begun, error));
     library.swap_current_task(&event_loop, previous.as_ref())?;
     outcome
 }
@@ -55,8 +79,9 @@ pub(super) fn wakeup_in_place(task: &Bound<'_, Task>, future: &Bound<'_, PyAny>)
     match Task::native_loop(task) {
         // Behind a foreign future our loop calls this as an ordinary callback.
         Some(event_loop) => {
+            let begun = begin(task)?;
             event_loop.get().enter_task(&event_loop, task)?;
-            step(task, error)
+            resume(Some(&event_loop), task, &begun, error)
         }
         None => step_in_place(task, error),
     }
@@ -85,43 +110,36 @@ fn as_future<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Fu
 }
 
 #[inline]
-fn step(task: &Bound<'_, Task>, error: Option<PyErr>) -> PyResult<()> {
+fn resume(
+    event_loop: Option<&Bound<'_, Loop>>,
+    task: &Bound<'_, Task>,
+    begun: &Begun<'_>,
+    error: Option<PyErr>,
+) -> PyResult<()> {
     let py = task.py();
-    let future = task.as_super();
-    if future.get().is_done(py) {
-        return Err(exceptions::invalid_state(py, format!("__step(): already done: {}", task.repr()?)));
-    }
-    let (coroutine, waiter, must_cancel) = task.get().state.with(py, |state| {
-        let coroutine = state.coroutine.as_ref().map(|coroutine| coroutine.clone_ref(py));
-        (coroutine, state.waiter.take(), std::mem::take(&mut state.must_cancel))
-    });
-    drop(waiter);
-    let Some(coroutine) = coroutine else {
-        return Err(exceptions::runtime("Task has no coroutine"));
-    };
-    let coroutine = coroutine.bind(py);
     let error = match error {
-        Some(error) if must_cancel && !exceptions::is_cancelled(py, &error) => {
-            Some(future.get().cancelled_error(py))
+        Some(error) if begun.must_cancel && !exceptions::is_cancelled(py, &error) => {
+            Some(task.as_super().get().cancelled_error(py))
         }
-        None if must_cancel => Some(future.get().cancelled_error(py)),
+        None if begun.must_cancel => Some(task.as_super().get().cancelled_error(py)),
         error => error,
     };
     let sent = match error {
-        None => send::send_none(coroutine),
-        Some(error) => send::throw(coroutine, &error),
+        None => send::send_none(&begun.coroutine),
+        Some(error) => send::throw(&begun.coroutine, &error),
     };
     match sent {
-        Sent::Yielded(awaited) => on_yield(task, &awaited),
-        Sent::Returned(result) => on_return(task, result),
-        Sent::Raised(error) => on_raise(task, error),
+        Sent::Yielded(awaited) => on_yield(event_loop, task, &awaited),
+        Sent::Returned(result) => on_return(event_loop, task, result),
+        Sent::Raised(error) => on_raise(event_loop, task, error),
     }
 }
 
-fn on_return(task: &Bound<'_, Task>, result: Bound<'_, PyAny>) -> PyResult<()> {
+#[inline]
+fn on_return(event_loop: Option<&Bound<'_, Loop>>, task: &Bound<'_, Task>, result: Bound<'_, PyAny>) -> PyResult<()> {
     let py = task.py();
     let future = task.as_super();
-    leave_registry(task)?;
+    leave_registry(event_loop, task)?;
     // asyncio: cancel() during the last step still cancels.
     if task.get().state.with(py, |state| std::mem::take(&mut state.must_cancel)) {
         let message = future.get().state.with(py, |state| {
@@ -133,10 +151,10 @@ fn on_return(task: &Bound<'_, Task>, result: Bound<'_, PyAny>) -> PyResult<()> {
     Future::finish(future, result.unbind())
 }
 
-fn on_raise(task: &Bound<'_, Task>, error: PyErr) -> PyResult<()> {
+fn on_raise(event_loop: Option<&Bound<'_, Loop>>, task: &Bound<'_, Task>, error: PyErr) -> PyResult<()> {
     let py = task.py();
     let future = task.as_super();
-    leave_registry(task)?;
+    leave_registry(event_loop, task)?;
     if exceptions::is_cancelled(py, &error) {
         let value = error.into_value(py).into_any();
         let old = future.get().state.with(py, |state| state.extra().cancelled_error.replace(value));
@@ -153,29 +171,32 @@ fn on_raise(task: &Bound<'_, Task>, error: PyErr) -> PyResult<()> {
 }
 
 #[inline]
-fn leave_registry(task: &Bound<'_, Task>) -> PyResult<()> {
+fn leave_registry(event_loop: Option<&Bound<'_, Loop>>, task: &Bound<'_, Task>) -> PyResult<()> {
     let py = task.py();
-    match task.get().state.with(py, |state| state.slot.take()) {
-        Some(slot) => {
-            if let Some(event_loop) = Task::native_loop(task) {
-                event_loop.get().forget_task(py, slot);
-            }
+    let slot = task.get().state.with(py, |state| state.slot.take());
+    match (slot, event_loop) {
+        (Some(slot), Some(event_loop)) => {
+            event_loop.get().forget_task(py, slot);
             Ok(())
         }
-        None if Task::native_loop(task).is_none() => stdlib(py).unregister_task(task.as_any()),
-        None => Ok(()),
+        (None, None) => stdlib(py).unregister_task(task.as_any()),
+        // Started eagerly: it was never registered.
+        _ => Ok(()),
     }
 }
 
 #[inline]
-fn on_yield(task: &Bound<'_, Task>, awaited: &Bound<'_, PyAny>) -> PyResult<()> {
-    if let Some(future) = as_future(awaited) {
-        return wait_for(task, future);
-    }
+fn on_yield(event_loop: Option<&Bound<'_, Loop>>, task: &Bound<'_, Task>, awaited: &Bound<'_, PyAny>) -> PyResult<()> {
     if awaited.is_none() {
-        return schedule_step(task, None);
+        return match event_loop {
+            Some(event_loop) => event_loop.get().schedule(task.py(), Ready::Step(task.clone().unbind())),
+            None => schedule_step(task, None),
+        };
     }
-    on_foreign_yield(task, awaited)
+    match as_future(awaited) {
+        Some(future) => wait_for(task, future),
+        None => on_foreign_yield(task, awaited),
+    }
 }
 
 /// The task awaits a future of ours.
@@ -192,9 +213,9 @@ fn wait_for(task: &Bound<'_, Task>, future: &Bound<'_, Future>) -> PyResult<()> 
         return fail_step(task, &format!("Task cannot await on itself: {}", task.repr()?));
     }
     let mut wake = Some(Callback::Wake(task.clone().unbind()));
-    let own_loop = task.as_super().get().state.with(py, |state| (state.event_loop.as_ref().map(Py::as_ptr), state.native));
+    let own_loop = task.as_super().get().state.with(py, |state| state.event_loop.as_ref().map(Py::as_ptr));
     let seen = future.get().state.with(py, |state| {
-        if state.event_loop.as_ref().map(Py::as_ptr) != own_loop.0 {
+        if state.event_loop.as_ref().map(Py::as_ptr) != own_loop {
             return Seen::OtherLoop;
         }
         if !std::mem::take(&mut state.blocking) {
@@ -329,11 +350,9 @@ pub(super) fn start_eagerly(task: &Bound<'_, Task>) -> PyResult<()> {
     let event_loop = task.as_super().get().event_loop(py)?.into_bound(py);
     let library = stdlib(py);
     let native = event_loop.cast::<Loop>().ok();
+    let begun = begin(task)?;
     let previous = library.swap_current_task(&event_loop, Some(task.as_any()))?;
-    let outcome = match task.get().context(py) {
-        Some(task_context) => context::run_in(py, &task_context, || step(task, None)),
-        None => Ok(Ok(())),
-    };
+    let outcome = context::run_inside(&begun.context, || resume(native, task, &begun, None));
     library.swap_current_task(&event_loop, previous.as_ref())?;
     if let Some(native) = native {
         native.get().remember_current(py, previous.is_some());

@@ -132,12 +132,22 @@ impl Model {
             .collect()
     }
 
+    fn first(&self) -> Option<&Item> {
+        let entries = self.entries.iter();
+        let first = entries.min_by_key(|(deadline, number, _)| (*deadline, *number))?;
+        Some(&first.2)
+    }
+
     fn cancelled(&self) -> usize {
         self.entries
             .iter()
             .filter(|(_, _, item)| item.get())
             .count()
     }
+}
+
+fn numbers(items: impl IntoIterator<Item = (usize, Item)>) -> Vec<usize> {
+    items.into_iter().map(|(number, _)| number).collect()
 }
 
 proptest! {
@@ -163,20 +173,21 @@ proptest! {
                     let mut removed = Vec::new();
                     timers.discard_cancelled(|(_, item)| item.get(), &mut removed);
                     prop_assert!(removed.iter().all(|(_, item)| item.get()));
-                    let gone: Vec<usize> = removed.iter().map(|(number, _)| *number).collect();
+                    let gone = numbers(removed);
                     model.entries.retain(|(_, number, _)| !gone.contains(number));
-                    let first = model.entries.iter().min_by_key(|(deadline, number, _)| (*deadline, *number));
-                    prop_assert!(first.is_none_or(|(_, _, item)| !item.get()));
+                    prop_assert!(model.first().is_none_or(|item| !item.get()));
                 }
                 Step::PopUntil(end_time) => {
-                    let due = || timers.pop_due(f64::from(end_time), |(_, item)| item.get());
-                    let popped: Vec<usize> = std::iter::from_fn(due).map(|(number, _)| number).collect();
+                    let end = f64::from(end_time);
+                    let due = || timers.pop_due(end, |(_, item)| item.get());
+                    let popped = numbers(std::iter::from_fn(due));
                     prop_assert_eq!(popped, model.take_due(end_time));
                 }
                 Step::TakeAll => {
-                    let mut taken: Vec<usize> = timers.take_all().into_iter().map(|(number, _)| number).collect();
+                    let mut taken = numbers(timers.take_all());
                     taken.sort_unstable();
-                    let mut expected: Vec<usize> = model.entries.drain(..).map(|(_, number, _)| number).collect();
+                    let all = model.entries.drain(..).map(|(_, number, item)| (number, item));
+                    let mut expected = numbers(all);
                     expected.sort_unstable();
                     prop_assert_eq!(taken, expected);
                 }

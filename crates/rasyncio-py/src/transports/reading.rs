@@ -1,0 +1,146 @@
+//! Bytes that arrive: handed to the protocol as `bytes`, or read into memory that it lends (`BufferedProtocol`).
+
+use std::io;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use rasyncio_core::reactor::{Operation, Token};
+
+use super::tcp::TcpTransport;
+use crate::event_loop::Loop;
+use crate::exceptions;
+use crate::ffi::buffer;
+use crate::ffi::call::{call_method_none, call_method_one};
+
+impl TcpTransport {
+    /// Listens for bytes, unless the transport is paused or closing.
+    pub(super) fn begin_reading(this: &Bound<'_, Self>) -> PyResult<()> {
+        if !this.get().state.with(this.py(), |state| state.is_reading()) {
+            return Ok(());
+        }
+        match Self::set_armed(this, Operation::Receive, true)? {
+            Ok(()) => Ok(()),
+            Err(error) => Self::fatal_error(this, exceptions::os_error(&error), READ_ERROR),
+        }
+    }
+
+    /// Stops listening for bytes.
+    pub(super) fn end_reading(this: &Bound<'_, Self>) -> PyResult<()> {
+        // Only arming can fail.
+        Self::set_armed(this, Operation::Receive, false).map(drop)
+    }
+
+    pub(super) fn read_ready(this: &Bound<'_, Self>, event_loop: &Bound<'_, Loop>) -> PyResult<()> {
+        let py = this.py();
+        // An earlier callback of this turn may have paused or closed the transport: its bytes then stay in the kernel.
+        let found = this.get().state.with(py, |state| {
+            let protocol = state.protocol.as_ref().filter(|_| state.is_reading())?;
+            Some((state.token?, protocol.clone_ref(py), state.buffered))
+        });
+        let Some((token, protocol, buffered)) = found else {
+            return Ok(());
+        };
+        let protocol = protocol.bind(py);
+        if buffered {
+            Self::read_into_protocol(this, event_loop, token, protocol)
+        } else {
+            Self::read_copy(this, event_loop, token, protocol)
+        }
+    }
+
+    fn read_copy(
+        this: &Bound<'_, Self>,
+        event_loop: &Bound<'_, Loop>,
+        token: Token,
+        protocol: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = this.py();
+        let data = event_loop.get().with_scratch(py, |scratch| {
+            let received = event_loop.get().with_reactor(py, |reactor| reactor.receive(token, scratch))?;
+            PyResult::Ok(received.map(|count| PyBytes::new(py, &scratch[..count])))
+        })?;
+        let data = match data {
+            Ok(data) if data.as_bytes().is_empty() => return Self::read_end(this, protocol),
+            Ok(data) => data,
+            Err(error) => return Self::read_failed(this, &error),
+        };
+        match call_method_one(protocol, intern!(py, "data_received"), data.as_any()) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let message = "Fatal error: protocol.data_received() call failed.";
+                Self::fatal_error(this, error, message)
+            }
+        }
+    }
+
+    fn read_into_protocol(
+        this: &Bound<'_, Self>,
+        event_loop: &Bound<'_, Loop>,
+        token: Token,
+        protocol: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = this.py();
+        let memory = match lent_memory(protocol) {
+            Ok(memory) => memory,
+            Err(error) => {
+                let message = "Fatal error: protocol.get_buffer() call failed.";
+                return Self::fatal_error(this, error, message);
+            }
+        };
+        if !this.get().state.with(py, |state| state.is_reading()) {
+            return Ok(());
+        }
+        let received = buffer::fill(&memory, |memory| {
+            event_loop.get().with_reactor(py, |reactor| reactor.receive(token, memory))
+        });
+        let count = match received.and_then(|received| received) {
+            Ok(Ok(0)) => return Self::read_end(this, protocol),
+            Ok(Ok(count)) => count,
+            Ok(Err(error)) => return Self::read_failed(this, &error),
+            Err(error) => return Self::fatal_error(this, error, READ_ERROR),
+        };
+        match protocol.call_method1(intern!(py, "buffer_updated"), (count,)) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let message = "Fatal error: protocol.buffer_updated() call failed.";
+                Self::fatal_error(this, error, message)
+            }
+        }
+    }
+
+    fn read_failed(this: &Bound<'_, Self>, error: &io::Error) -> PyResult<()> {
+        if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
+            return Ok(());
+        }
+        Self::fatal_error(this, exceptions::os_error(error), READ_ERROR)
+    }
+
+    /// The peer sends no more: the protocol says whether the connection stays open for writing.
+    fn read_end(this: &Bound<'_, Self>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::log_debug(this, "%r received EOF")?;
+        let answer = call_method_none(protocol, intern!(this.py(), "eof_received"))
+            .and_then(|answer| answer.is_truthy());
+        match answer {
+            Ok(true) => Self::end_reading(this),
+            Ok(false) => Self::close_gracefully(this),
+            Err(error) => {
+                let message = "Fatal error: protocol.eof_received() call failed.";
+                Self::fatal_error(this, error, message)
+            }
+        }
+    }
+}
+
+/// What the protocol's `get_buffer()` gives; an error if it has no room.
+fn lent_memory<'py>(protocol: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = protocol.py();
+    let memory = protocol.call_method1(intern!(py, "get_buffer"), (-1,))?;
+    if memory.len()? == 0 {
+        return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer"));
+    }
+    Ok(memory)
+}
+
+const READ_ERROR: &str = "Fatal read error on socket transport";

@@ -1,0 +1,201 @@
+//! What Python sees of a `TcpTransport`: `asyncio.Transport`'s methods, and the few private names that asyncio's own modules use.
+
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use rasyncio_core::reactor::Operation;
+
+use super::tcp::{TcpTransport, is_buffered};
+use crate::event_loop::Loop;
+use crate::interop::stdlib;
+
+#[pymethods]
+impl TcpTransport {
+    /// `asyncio.Transport`, so that `isinstance` finds it.
+    #[getter]
+    fn __class__(&self, py: Python<'_>) -> Py<PyAny> {
+        stdlib(py).transport_class.clone_ref(py)
+    }
+
+    /// What is known of the connection: "socket", "sockname", "peername".
+    #[pyo3(signature = (name, default = None))]
+    fn get_extra_info<'py>(
+        this: &Bound<'py, Self>,
+        name: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(Self::extra_info(this, name)?.or(default))
+    }
+
+    /// Whether the transport is closing or closed.
+    fn is_closing(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.closing)
+    }
+
+    /// Stops reading; what was written is sent, then `connection_lost(None)` is called.
+    fn close(this: &Bound<'_, Self>) -> PyResult<()> {
+        Self::close_gracefully(this)
+    }
+
+    /// Ends the connection at once; what was not sent is lost.
+    fn abort(this: &Bound<'_, Self>) -> PyResult<()> {
+        Self::force_close(this, None)
+    }
+
+    fn _force_close(this: &Bound<'_, Self>, exc: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+        Self::force_close(this, exc.map(PyErr::from_value))
+    }
+
+    /// Sets the protocol that is called from now on.
+    fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        let buffered = is_buffered(protocol)?;
+        let kept = protocol.clone().unbind();
+        let old = self.state.with(protocol.py(), |state| {
+            state.buffered = buffered;
+            state.protocol.replace(kept)
+        });
+        drop(old);
+        Ok(())
+    }
+
+    /// The protocol; None after the connection was lost.
+    fn get_protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.protocol(py)
+    }
+
+    /// Whether the transport reads: it is neither paused nor closing.
+    fn is_reading(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.is_reading())
+    }
+
+    /// Calls `data_received()` no more until `resume_reading()`. May be called again.
+    fn pause_reading(this: &Bound<'_, Self>) -> PyResult<()> {
+        let pauses = this.get().state.with(this.py(), |state| {
+            let pauses = state.is_reading();
+            state.reading_paused |= pauses;
+            pauses
+        });
+        if pauses {
+            Self::end_reading(this)?;
+            Self::log_debug(this, "%r pauses reading")?;
+        }
+        Ok(())
+    }
+
+    /// Goes on after `pause_reading()`. May be called again.
+    fn resume_reading(this: &Bound<'_, Self>) -> PyResult<()> {
+        let resumes = this.get().state.with(this.py(), |state| {
+            let resumes = !state.closing && state.reading_paused;
+            state.reading_paused &= !resumes;
+            resumes
+        });
+        if resumes {
+            Self::begin_reading(this)?;
+            Self::log_debug(this, "%r resumes reading")?;
+        }
+        Ok(())
+    }
+
+    /// Sends `data` (bytes, bytearray or memoryview), as it is at this moment, without waiting.
+    #[pyo3(name = "write")]
+    fn write_from_python(this: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::write(this, data)
+    }
+
+    /// Sends a list of bytes-like objects.
+    fn writelines(this: &Bound<'_, Self>, list_of_data: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::write_lines(this, list_of_data)
+    }
+
+    /// Tells the peer, after everything was sent, that nothing more comes; reading goes on.
+    fn write_eof(this: &Bound<'_, Self>) -> PyResult<()> {
+        Self::end_writing(this)
+    }
+
+    /// Whether `write_eof()` works: it does.
+    #[expect(clippy::unused_self, reason = "a method of asyncio.WriteTransport")]
+    fn can_write_eof(&self) -> bool {
+        true
+    }
+
+    /// How many bytes the kernel did not take yet.
+    fn get_write_buffer_size(this: &Bound<'_, Self>) -> PyResult<usize> {
+        Self::buffered_size(this)
+    }
+
+    /// The limits of the write buffer as `(low, high)`.
+    fn get_write_buffer_limits(&self, py: Python<'_>) -> (usize, usize) {
+        self.state.with(py, |state| (state.output.marks.low(), state.output.marks.high()))
+    }
+
+    /// Above `high` unsent bytes the protocol is asked to pause, at `low` to go on.
+    #[pyo3(signature = (high = None, low = None))]
+    fn set_write_buffer_limits(
+        this: &Bound<'_, Self>,
+        high: Option<i64>,
+        low: Option<i64>,
+    ) -> PyResult<()> {
+        Self::set_limits(this, high, low)
+    }
+
+    #[classattr]
+    fn _start_tls_compatible() -> bool {
+        true
+    }
+
+    #[getter]
+    fn _loop(&self, py: Python<'_>) -> Py<Loop> {
+        self.event_loop.clone_ref(py)
+    }
+
+    #[getter]
+    fn _protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.protocol(py)
+    }
+
+    #[getter]
+    fn _sock_fd(&self) -> i32 {
+        self.fd
+    }
+
+    #[getter]
+    fn _conn_lost(&self, py: Python<'_>) -> u32 {
+        self.state.with(py, |state| state.conn_lost)
+    }
+
+    #[getter]
+    fn _paused(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.reading_paused)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let (token, is_closed, closing, size) = self.state.with(py, |state| {
+            let size = state.output.queue.size();
+            (state.token, state.endpoint.is_closed(), state.closing, size)
+        });
+        let stage = match (is_closed, closing) {
+            (true, _) => " closed",
+            (false, true) => " closing",
+            (false, false) => "",
+        };
+        let polls = |operation: Operation| {
+            let reactor = self.event_loop.get().with_reactor(py, |reactor| {
+                token.is_some_and(|token| reactor.is_armed(token, operation))
+            });
+            if reactor.unwrap_or(false) { "polling" } else { "idle" }
+        };
+        let head = format!("<_SelectorSocketTransport{stage} fd={}", self.fd);
+        if is_closed || self.event_loop.get().check_usable().is_err() {
+            return format!("{head}>");
+        }
+        let (read, write) = (polls(Operation::Receive), polls(Operation::Send));
+        format!("{head} read={read} write=<{write}, bufsize={size}>>")
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.visit(&visit)
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        self.clear(py);
+    }
+}

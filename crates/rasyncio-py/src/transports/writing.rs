@@ -1,0 +1,265 @@
+//! Bytes on their way out: collected during a turn and sent together at its end, or at once when they are many.
+
+use std::io;
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+use rasyncio_core::net;
+use rasyncio_core::reactor::Operation;
+
+use super::flow_control::Sending;
+use super::tcp::{State, TcpTransport};
+use crate::event_loop::Loop;
+use crate::exceptions;
+use crate::interop::stdlib;
+
+/// What is to be done after bytes were given to a transport.
+enum Next {
+    Nothing,
+    /// `write_eof()` was called before.
+    RefuseAfterEof,
+    /// The connection is gone: a warning if this happens again and again.
+    Ignore { warn: bool },
+    SendLater,
+    SendNow,
+    MaybePause,
+}
+
+impl TcpTransport {
+    pub(super) fn write(this: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let block = block(data)?;
+        let block = (!block.is_empty()).then_some(block);
+        Self::collect(this, block.into_iter(), "write")
+    }
+
+    /// asyncio up to 3.11 joins the pieces; since 3.12 each is looked at by itself.
+    pub(super) fn write_lines(this: &Bound<'_, Self>, pieces: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = this.py();
+        if py.version_info() < (3, 12) {
+            let joined = PyBytes::new(py, b"").call_method1(intern!(py, "join"), (pieces,))?;
+            return Self::write(this, &joined);
+        }
+        let mut blocks = Vec::new();
+        for piece in pieces.try_iter()? {
+            let block = any_block(&piece?)?;
+            if !block.is_empty() {
+                blocks.push(block);
+            }
+        }
+        Self::collect(this, blocks.into_iter(), "writelines")
+    }
+
+    /// Queues blocks, none of them empty.
+    fn collect(
+        this: &Bound<'_, Self>,
+        blocks: impl ExactSizeIterator<Item = PyBackedBytes>,
+        method: &str,
+    ) -> PyResult<()> {
+        let py = this.py();
+        let own = this.get();
+        let event_loop = own.event_loop.get();
+        let running = event_loop.is_turning();
+        let mut blocks = blocks;
+        match own.state.with(py, |state| state.accept(&mut blocks, running)) {
+            Next::Nothing => Ok(()),
+            Next::RefuseAfterEof => {
+                Err(exceptions::runtime(format!("Cannot call {method}() after write_eof()")))
+            }
+            Next::Ignore { warn: false } => Ok(()),
+            Next::Ignore { warn: true } => {
+                let warning = ("socket.send() raised exception.",);
+                stdlib(py).logger.bind(py).call_method1(intern!(py, "warning"), warning)?;
+                Ok(())
+            }
+            Next::SendLater => {
+                event_loop.flush_later(py, this.clone().unbind());
+                Ok(())
+            }
+            Next::SendNow => {
+                Self::send_collected(this)?;
+                Self::maybe_pause_protocol(this)
+            }
+            Next::MaybePause => Self::maybe_pause_protocol(this),
+        }
+    }
+
+    /// The end of a turn in which the transport collected bytes. Fails only with what must end the program.
+    pub(crate) fn flush(this: &Bound<'_, Self>, _event_loop: &Bound<'_, Loop>) -> PyResult<()> {
+        Self::send_collected(this)
+    }
+
+    /// Sends what this turn collected now; the kernel's last refusal is respected.
+    pub(super) fn send_collected(this: &Bound<'_, Self>) -> PyResult<()> {
+        let collected =
+            this.get().state.with(this.py(), |state| state.output.sending == Sending::Collected);
+        if collected { Self::send_queue(this).map(drop) } else { Ok(()) }
+    }
+
+    /// The kernel has room again.
+    pub(super) fn write_ready(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let waits = this.get().state.with(py, |state| {
+            !state.is_lost() && state.output.sending == Sending::Refused
+        });
+        if !waits || !Self::send_queue(this)? {
+            return Ok(());
+        }
+        Self::maybe_resume_protocol(this)?;
+        let (is_done, closing, eof) = this.get().state.with(py, |state| {
+            let is_done = state.output.queue.is_empty() && !state.is_lost();
+            (is_done, state.closing, state.output.eof)
+        });
+        match (is_done, closing, eof) {
+            (true, true, _) => Self::lose(this, None),
+            (true, false, true) => match net::shutdown_write(this.get().fd) {
+                Ok(()) => Ok(()),
+                Err(error) => Self::write_failed(this, &error),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the kernel what it takes; false if the connection is broken.
+    fn send_queue(this: &Bound<'_, Self>) -> PyResult<bool> {
+        let py = this.py();
+        let own = this.get();
+        let mut sent = Vec::new();
+        let (before, outcome, after) = own.state.with(py, |state| {
+            let before = state.output.sending;
+            let outcome = match state.token {
+                Some(token) => own.event_loop.get().with_reactor(py, |reactor| {
+                    state.output.send(reactor, token, &mut sent)
+                }),
+                None => Ok(Ok(())),
+            };
+            (before, outcome, state.output.sending)
+        });
+        drop(sent);
+        let armed = match outcome? {
+            Ok(()) if before != Sending::Refused && after == Sending::Refused => {
+                Self::set_armed(this, Operation::Send, true)?
+            }
+            Ok(()) if before == Sending::Refused && after != Sending::Refused => {
+                Self::set_armed(this, Operation::Send, false)?
+            }
+            other => other,
+        };
+        match armed {
+            Ok(()) => Ok(true),
+            Err(error) => Self::write_failed(this, &error).map(|()| false),
+        }
+    }
+
+    fn write_failed(this: &Bound<'_, Self>, error: &io::Error) -> PyResult<()> {
+        let message = "Fatal write error on socket transport";
+        Self::fatal_error(this, exceptions::os_error(error), message)
+    }
+
+    /// Nothing more will be written; the peer is told when everything is sent.
+    pub(super) fn end_writing(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let begins = this.get().state.with(py, |state| {
+            let begins = !state.closing && !state.output.eof;
+            state.output.eof |= begins;
+            begins
+        });
+        if !begins {
+            return Ok(());
+        }
+        Self::send_collected(this)?;
+        let is_sent = this
+            .get()
+            .state
+            .with(py, |state| state.output.queue.is_empty() && !state.is_lost());
+        if is_sent {
+            net::shutdown_write(this.get().fd).map_err(|error| exceptions::os_error(&error))?;
+        }
+        Ok(())
+    }
+
+    /// The bytes that the kernel did not take yet. What this turn only collected is offered to it first: asyncio would have done so.
+    pub(super) fn buffered_size(this: &Bound<'_, Self>) -> PyResult<usize> {
+        if this.get().event_loop.get().check_usable().is_ok() {
+            Self::send_collected(this)?;
+        }
+        Ok(this.get().state.with(this.py(), |state| state.output.queue.size()))
+    }
+}
+
+impl State {
+    /// Takes the blocks, if they can still be sent, and decides what comes next.
+    fn accept(
+        &mut self,
+        blocks: &mut impl ExactSizeIterator<Item = PyBackedBytes>,
+        loop_is_running: bool,
+    ) -> Next {
+        if self.output.eof {
+            return Next::RefuseAfterEof;
+        }
+        if blocks.len() == 0 {
+            return Next::Nothing;
+        }
+        if self.is_lost() {
+            let warn = self.conn_lost >= WRITES_WITHOUT_WARNING;
+            self.conn_lost = self.conn_lost.saturating_add(1);
+            return Next::Ignore { warn };
+        }
+        let output = &mut self.output;
+        // `push` hands only an empty block back.
+        blocks.for_each(|block| drop(output.queue.push(block)));
+        let is_much = output.marks.is_above_high(output.queue.size());
+        match output.sending {
+            Sending::Refused => Next::MaybePause,
+            // Nobody would flush before the loop runs again.
+            Sending::Collected if is_much || !loop_is_running => Next::SendNow,
+            Sending::Collected => Next::Nothing,
+            Sending::Idle => {
+                output.sending = Sending::Collected;
+                if is_much || !loop_is_running { Next::SendNow } else { Next::SendLater }
+            }
+        }
+    }
+}
+
+/// The bytes of what `write()` takes, safe from later changes.
+fn block(data: &Bound<'_, PyAny>) -> PyResult<PyBackedBytes> {
+    let py = data.py();
+    if let Ok(bytes) = data.cast_exact::<PyBytes>() {
+        return Ok(PyBackedBytes::from(bytes.clone()));
+    }
+    if let Ok(bytes) = data.cast::<PyBytes>() {
+        return Ok(PyBackedBytes::from(PyBytes::new(py, bytes.as_bytes())));
+    }
+    if let Ok(bytes) = data.cast::<PyByteArray>() {
+        return Ok(PyBackedBytes::from(bytes.clone()));
+    }
+    if let Ok(view) = data.cast::<PyMemoryView>() {
+        return view_block(view);
+    }
+    let expected = if py.version_info() >= (3, 14) {
+        "bytes, bytearray, or memoryview object"
+    } else {
+        "bytes-like object"
+    };
+    let name = data.get_type().name()?.repr()?;
+    Err(PyTypeError::new_err(format!("data argument must be a {expected}, not {name}")))
+}
+
+/// The bytes of any bytes-like object, which is what `writelines()` takes.
+fn any_block(data: &Bound<'_, PyAny>) -> PyResult<PyBackedBytes> {
+    if data.is_exact_instance_of::<PyBytes>() {
+        return block(data);
+    }
+    view_block(&PyMemoryView::from(data)?)
+}
+
+fn view_block(view: &Bound<'_, PyMemoryView>) -> PyResult<PyBackedBytes> {
+    let copy = view.call_method0(intern!(view.py(), "tobytes"))?;
+    Ok(PyBackedBytes::from(copy.cast_into::<PyBytes>()?))
+}
+
+/// asyncio: `constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES`.
+const WRITES_WITHOUT_WARNING: u32 = 5;

@@ -1,0 +1,94 @@
+"""A thousand signals at a loop with a handler: none disturbs it, and it goes on serving."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def test_signals_while_the_loop_is_busy_are_all_handled_once_it_turns(script: Any) -> None:
+    """Sent by the main thread to itself, each signal is delivered before the next, so none may be lost."""
+    result = script(
+        """
+        import os, signal
+
+        async def main(loop):
+            calls = []
+            loop.add_signal_handler(signal.SIGUSR1, calls.append, "usr1")
+            for _ in range(1000):
+                os.kill(os.getpid(), signal.SIGUSR1)
+            last = loop.create_future()
+            loop.add_signal_handler(signal.SIGUSR2, last.set_result, None)
+            os.kill(os.getpid(), signal.SIGUSR2)
+            await last
+            assert len(calls) == 1000, len(calls)
+            assert loop.remove_signal_handler(signal.SIGUSR1)
+
+        loop = aio.new_event_loop()
+        loop.run_until_complete(main(loop))
+        loop.close()
+        print("done")
+        """
+    )
+    assert (result.stdout, result.stderr, result.returncode) == ("done\n", "", 0)
+
+
+def test_signals_from_outside_do_not_disturb_a_conversation(script: Any) -> None:
+    """A child process fires them; the kernel may merge some, but the loop hears the last and loses no data."""
+    result = script(
+        """
+        import asyncio, os, signal, subprocess, sys
+
+        STORM = (
+            "import os, signal, sys\\n"
+            "for _ in range(1000): os.kill(int(sys.argv[1]), signal.SIGUSR1)\\n"
+            "os.kill(int(sys.argv[1]), signal.SIGUSR2)"
+        )
+
+        async def echo(reader, writer):
+            while data := await reader.read(100):
+                writer.write(data)
+            writer.close()
+
+        async def main(loop):
+            calls = []
+            over = loop.create_future()
+            loop.add_signal_handler(signal.SIGUSR1, calls.append, "usr1")
+            loop.add_signal_handler(signal.SIGUSR2, over.set_result, None)
+            server = await asyncio.start_server(echo, "127.0.0.1", 0)
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            storm = subprocess.Popen([sys.executable, "-c", STORM, str(os.getpid())])
+            rounds = 0
+            while not over.done() or rounds < 200:
+                word = b"%d" % rounds
+                writer.write(word)
+                assert await reader.readexactly(len(word)) == word
+                rounds += 1
+            storm.wait()
+            writer.close()
+            await writer.wait_closed()
+            server.close()
+            assert 1 <= len(calls) <= 1000, len(calls)
+
+        loop = aio.new_event_loop()
+        loop.run_until_complete(asyncio.wait_for(main(loop), 30))
+        loop.close()
+        print("done")
+        """
+    )
+    assert (result.stdout, result.stderr, result.returncode) == ("done\n", "", 0)
+
+
+def test_a_signal_wakes_a_loop_that_sleeps_for_ever(script: Any) -> None:
+    result = script(
+        """
+        import os, signal, threading
+
+        loop = aio.new_event_loop()
+        loop.add_signal_handler(signal.SIGUSR1, loop.stop)
+        loop.call_soon(lambda: threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGUSR1]).start())
+        loop.run_forever()
+        loop.close()
+        print("done")
+        """
+    )
+    assert (result.stdout, result.stderr, result.returncode) == ("done\n", "", 0)
