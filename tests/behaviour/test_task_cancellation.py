@@ -160,7 +160,7 @@ def test_cancelling_twice_before_it_notices_is_one_cancellation(loop: Any) -> No
     assert task.cancel("second") is True
     assert task.cancelling() == 2
     loop.run_until_complete(task)
-    assert trace == [("second",), "went on"]
+    assert trace == [("first",), "went on"]
 
 
 def test_the_message_of_cancel_reaches_the_coroutine_and_the_awaiter(loop: Any) -> None:

@@ -187,9 +187,10 @@ async def graceful_shutdown() -> Any:
             order.append("refused")
         may_go_on.set()
         async with await asking as response:
-            order.append(await response.text())
+            answer = await response.text()
         await stopping
-    return order
+    # Whether the client has read its answer before or after the cleanup is left to the loop.
+    return {"order": order, "answer": answer}
 
 
 async def raw_requests() -> Any:

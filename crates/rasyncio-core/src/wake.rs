@@ -88,9 +88,15 @@ impl Waker {
         self.shared.state.swap(AWAKE, Ordering::AcqRel);
     }
 
-    /// The descriptor that becomes readable when the bell rings.
-    pub(crate) fn bell_descriptor(&self) -> RawFd {
-        self.shared.bell.descriptor()
+    /// The descriptor that becomes readable when the bell rings; EBADF once it is closed.
+    pub(crate) fn bell_descriptor(&self) -> io::Result<RawFd> {
+        let descriptor = self.shared.bell.descriptor();
+        descriptor.ok_or_else(sys::bad_descriptor)
+    }
+
+    /// Gives the bell's descriptor back. Whoever wakes the loop from now on rings nothing.
+    pub(crate) fn close(&self) {
+        self.shared.bell.close();
     }
 
     /// Silences the bell. Answers whether it was ringing.
@@ -126,6 +132,17 @@ mod tests {
         assert!(!waker.silence());
         waker.end_sleep();
         assert_eq!(waker.begin_sleep(), Sleep::Allowed);
+    }
+
+    #[test]
+    fn a_closed_bell_is_not_rung() {
+        let waker = Waker::new().expect("an eventfd");
+        let waking = waker.clone();
+        assert_eq!(waker.begin_sleep(), Sleep::Allowed);
+        waker.close();
+        waking.wake();
+        assert!(!waker.silence());
+        assert!(waking.bell_descriptor().is_err());
     }
 
     #[test]

@@ -47,6 +47,8 @@ mod _rasyncio {
         crate::ffi::finalize::install::<Future>(py);
         crate::ffi::finalize::install::<Task>(py);
         crate::ffi::finalize::install::<TcpTransport>(py);
+        crate::ffi::slots::install_await::<Future>(py);
+        crate::ffi::slots::install_next::<FutureIter>(py);
         crate::ffi::slots::install_send::<FutureIter>(py);
         crate::ffi::slots::install_send::<Coroutine>(py);
         crate::policy::add_classes(module)

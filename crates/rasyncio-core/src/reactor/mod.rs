@@ -310,7 +310,7 @@ impl<S> Reactor<S> {
 
     fn watch_bell(&mut self) -> io::Result<()> {
         let readable = Operations::NONE.with(Operation::Readable);
-        let bell = self.waker.bell_descriptor();
+        let bell = self.waker.bell_descriptor()?;
         self.backend
             .watch(Token::BELL, bell, Operations::NONE, readable)
     }
@@ -322,6 +322,13 @@ impl<S> Reactor<S> {
                 .backend
                 .watch(token, slot.fd, slot.watched, Operations::NONE);
         }
+    }
+}
+
+/// The wakers outlive the reactor in the hands of other threads; their descriptor does not.
+impl<S> Drop for Reactor<S> {
+    fn drop(&mut self) {
+        self.waker.close();
     }
 }
 

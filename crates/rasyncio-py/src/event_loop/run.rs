@@ -51,7 +51,10 @@ impl Loop {
     fn turn(this: &Bound<'_, Self>, completions: &mut Vec<Completion>) -> PyResult<()> {
         let py = this.py();
         let own = this.get();
-        own.discard_cancelled_timers(py);
+        let has_timers = own.timers.with(py, |timers| !timers.is_empty());
+        if has_timers {
+            own.discard_cancelled_timers(py);
+        }
         if let Some(timeout) = Self::wait_needed(this)? {
             Self::wait(this, timeout, completions)?;
             Self::queue_completions(this, completions)?;
@@ -59,7 +62,9 @@ impl Loop {
         if !own.inbox.is_empty() {
             own.ready.with(py, |ready| own.inbox.drain_into(ready));
         }
-        Self::queue_due_timers(this)?;
+        if has_timers {
+            Self::queue_due_timers(this)?;
+        }
         let outcome = Self::run_batch(this);
         own.leave_task(this)?;
         outcome?;
@@ -69,9 +74,7 @@ impl Loop {
     fn discard_cancelled_timers(&self, py: Python<'_>) {
         let mut removed = Vec::new();
         self.timers.with(py, |timers| {
-            if !timers.is_empty() {
-                timers.discard_cancelled(|timer| timer.bind(py).as_super().get().is_cancelled(py), &mut removed);
-            }
+            timers.discard_cancelled(|timer| timer.bind(py).as_super().get().is_cancelled(py), &mut removed);
         });
         for timer in removed {
             timer.get().unschedule(py);
@@ -85,13 +88,17 @@ impl Loop {
         let py = this.py();
         let own = this.get();
         let ready = own.ready.with(py, |ready| ready.len()) + usize::from(!own.inbox.is_empty());
+        let stopping = own.stopping.load(Ordering::Relaxed);
+        let first = own.first_turn.load(Ordering::Relaxed);
+        if !stopping && !first && own.policy.with(py, |policy| policy.skips(ready)) {
+            return Ok(None);
+        }
+        own.first_turn.store(false, Ordering::Relaxed);
         let deadline = own.timers.with(py, |timers| timers.next_deadline());
         let own_sources = own.signals.with(py, |signals| signals.source_count());
         let has_sources = own.reactor.with(py, |reactor| {
             reactor.as_ref().is_some_and(|reactor| reactor.source_count() > own_sources)
         });
-        let stopping = own.stopping.load(Ordering::Relaxed);
-        let first = own.first_turn.swap(false, Ordering::Relaxed);
         let poll = own.policy.with(py, |policy| policy.poll(ready, stopping, first, has_sources, deadline));
         Ok(match poll {
             Poll::Skip => None,
@@ -140,9 +147,6 @@ impl Loop {
     fn queue_due_timers(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
         let own = this.get();
-        if own.timers.with(py, |timers| timers.is_empty()) {
-            return Ok(());
-        }
         // asyncio: a timer that is due within the clock's resolution is due.
         let end_time = Self::now(this)? + CLOCK_RESOLUTION;
         loop {
@@ -293,15 +297,12 @@ impl Loop {
 
     fn flush_written(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
-        loop {
-            let transports = this.get().unflushed.take(py);
-            if transports.is_empty() {
-                return Ok(());
-            }
-            for transport in transports {
+        while this.get().unflushed.with(py, |unflushed| !unflushed.is_empty()) {
+            for transport in this.get().unflushed.take(py) {
                 TcpTransport::flush(transport.bind(py), this)?;
             }
         }
+        Ok(())
     }
 
     fn check_not_running(&self, py: Python<'_>) -> PyResult<()> {

@@ -1,4 +1,4 @@
-//! `create_server()`: binding listening sockets (asyncio: base_events.py).
+//! `create_server()`: binding listening sockets (asyncio: `base_events.py`).
 
 use std::collections::HashSet;
 
@@ -86,7 +86,13 @@ impl Loop {
             keep_alive: is_true(keep_alive, false)?,
         };
         let hints = Hints::stream(py, family, None, Some(flags))?;
-        let place = Place { host, port, sock, hints, options };
+        let place = Place {
+            host,
+            port,
+            sock,
+            hints,
+            options,
+        };
         let tls = TlsArguments {
             ssl,
             handshake_timeout: ssl_handshake_timeout,
@@ -122,7 +128,9 @@ fn make_server(
 ) -> PyResult<Py<Server>> {
     let py = event_loop.py();
     for socket in &sockets {
-        socket.bind(py).call_method1(intern!(py, "setblocking"), (false,))?;
+        socket
+            .bind(py)
+            .call_method1(intern!(py, "setblocking"), (false,))?;
     }
     Server::make(event_loop, sockets, protocol_factory, tls, backlog)
 }
@@ -130,7 +138,10 @@ fn make_server(
 fn log_serving(event_loop: &Bound<'_, Loop>, server: &Py<Server>) -> PyResult<()> {
     let py = event_loop.py();
     if event_loop.get().is_debug(py) {
-        stdlib(py).logger.bind(py).call_method1(intern!(py, "info"), ("%r is serving", server))?;
+        stdlib(py)
+            .logger
+            .bind(py)
+            .call_method1(intern!(py, "info"), ("%r is serving", server))?;
     }
     Ok(())
 }
@@ -151,12 +162,19 @@ impl TlsArguments {
         };
         let ssl = ssl.bind(py);
         if ssl.is_instance_of::<PyBool>() {
-            return Err(PyTypeError::new_err("ssl argument must be an SSLContext or None"));
+            return Err(PyTypeError::new_err(
+                "ssl argument must be an SSLContext or None",
+            ));
         }
         if !ssl.is_truthy()? {
             return Ok(None);
         }
-        Ok(Some(TlsOptions::new(ssl, None, self.handshake_timeout, self.shutdown_timeout)))
+        Ok(Some(TlsOptions::new(
+            ssl,
+            None,
+            self.handshake_timeout,
+            self.shutdown_timeout,
+        )))
     }
 }
 
@@ -191,7 +209,9 @@ impl Place {
 
     fn given(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
         let Some(sock) = &self.sock else {
-            return Err(PyValueError::new_err("Neither host/port nor sock were specified"));
+            return Err(PyValueError::new_err(
+                "Neither host/port nor sock were specified",
+            ));
         };
         check_stream(sock.bind(py))?;
         Ok(vec![sock.clone_ref(py)])
@@ -205,7 +225,11 @@ impl Place {
         let host = host.bind(py);
         if let Ok(name) = host.cast::<PyString>() {
             let is_any = name.to_str().is_ok_and(str::is_empty);
-            return Ok(vec![if is_any { py.None() } else { host.clone().unbind() }]);
+            return Ok(vec![if is_any {
+                py.None()
+            } else {
+                host.clone().unbind()
+            }]);
         }
         match host.try_iter() {
             Ok(hosts) => hosts.map(|host| host.map(Bound::unbind)).collect(),
@@ -222,7 +246,9 @@ impl Place {
         if infos.is_empty() {
             return Python::attach(|py| {
                 let host = host.bind(py).repr()?;
-                Err(PyOSError::new_err(format!("getaddrinfo({host}) returned empty list")))
+                Err(PyOSError::new_err(format!(
+                    "getaddrinfo({host}) returned empty list"
+                )))
             });
         }
         Ok(infos)
@@ -305,7 +331,9 @@ impl SocketOptions {
         let py = socket.py();
         let set = |level: &str, option: &str| -> PyResult<()> {
             let arguments = (constant(py, level)?, constant(py, option)?, 1);
-            socket.call_method1(intern!(py, "setsockopt"), arguments).map(drop)
+            socket
+                .call_method1(intern!(py, "setsockopt"), arguments)
+                .map(drop)
         };
         let is_family = |name: &str| -> PyResult<bool> {
             Ok(constant(py, name)?.extract::<i32>(py)? == info.family)
@@ -345,11 +373,17 @@ fn bind(
     let value = error.value(py);
     let number = value.getattr(intern!(py, "errno"))?;
     // Up to 3.12 the text does not begin with the number.
-    let reason = if skips { value.str()?.into_any() } else { value.getattr(intern!(py, "strerror"))? };
+    let reason = if skips {
+        value.str()?.into_any()
+    } else {
+        value.getattr(intern!(py, "strerror"))?
+    };
     let reason = reason.str()?.to_string().to_lowercase();
     let address = info.address.bind(py).repr()?;
     let text = format!("error while attempting to bind on address {address}: {reason}");
-    let not_available = py.import(intern!(py, "errno"))?.getattr(intern!(py, "EADDRNOTAVAIL"))?;
+    let not_available = py
+        .import(intern!(py, "errno"))?
+        .getattr(intern!(py, "EADDRNOTAVAIL"))?;
     if skips && number.eq(not_available)? {
         warn_in_debug(event_loop, &text, None)?;
         return Ok(false);

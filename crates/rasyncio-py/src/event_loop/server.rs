@@ -1,4 +1,4 @@
-//! `Server`: listening sockets and the connections that came through them (asyncio: base_events.Server).
+//! `Server`: listening sockets and the connections that came through them (asyncio: `base_events.Server`).
 //!
 //! Files by job: this file (what a server knows, and how it starts and ends), `server/methods` (what Python sees), `server/listener` (accepting).
 //! Invariant: whoever waits in `wait_closed()` is woken once, when the server is closed and its last connection is gone.
@@ -26,7 +26,7 @@ use crate::interop::stdlib;
 
 /// A server, made by `create_server()`.
 ///
-/// https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.Server
+/// <https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.Server>
 #[pyclass(frozen, weakref, name = "Server", module = "rasyncio")]
 pub(crate) struct Server {
     event_loop: Py<Loop>,
@@ -74,8 +74,11 @@ impl Server {
         backlog: i32,
     ) -> PyResult<Py<Self>> {
         let py = event_loop.py();
-        let context =
-            if py.version_info() >= (3, 15) { Some(context::copy_current(py)?) } else { None };
+        let context = if py.version_info() >= (3, 15) {
+            Some(context::copy_current(py)?)
+        } else {
+            None
+        };
         let state = State {
             sockets: Some(sockets),
             listeners: Vec::new(),
@@ -86,7 +89,17 @@ impl Server {
         };
         let event_loop = event_loop.clone().unbind();
         let state = GilCell::new(state);
-        Py::new(py, Self { event_loop, protocol_factory, tls, backlog, context, state })
+        Py::new(
+            py,
+            Self {
+                event_loop,
+                protocol_factory,
+                tls,
+                backlog,
+                context,
+                state,
+            },
+        )
     }
 
     /// Listens on all sockets and accepts from now on; does nothing on a server that does so already.
@@ -106,7 +119,9 @@ impl Server {
             return Err(closed(this));
         };
         for socket in sockets {
-            socket.bind(py).call_method1(intern!(py, "listen"), (own.backlog,))?;
+            socket
+                .bind(py)
+                .call_method1(intern!(py, "listen"), (own.backlog,))?;
             let listener = Listener::begin(this, socket)?;
             own.state.with(py, |state| state.listeners.push(listener));
         }
@@ -146,17 +161,18 @@ impl Server {
         transport: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let known = match transport {
-            Some(transport) => {
-                Some((transport.as_ptr() as usize, PyWeakrefReference::new(transport)?.unbind()))
-            }
+            Some(transport) => Some((
+                transport.as_ptr() as usize,
+                PyWeakrefReference::new(transport)?.unbind(),
+            )),
             None => None,
         };
-        let old = this.get().state.with(this.py(), |state| match known {
-            Some((address, reference)) => state.connections.known.insert(address, reference),
-            None => {
-                state.connections.anonymous += 1;
-                None
+        let old = this.get().state.with(this.py(), |state| {
+            let connections = &mut state.connections;
+            if known.is_none() {
+                connections.anonymous += 1;
             }
+            known.and_then(|(address, reference)| connections.known.insert(address, reference))
         });
         drop(old);
         Ok(())
@@ -168,12 +184,12 @@ impl Server {
         transport: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let address = transport.map(|transport| transport.as_ptr() as usize);
-        let old = this.get().state.with(this.py(), |state| match address {
-            Some(address) => state.connections.known.remove(&address),
-            None => {
-                state.connections.anonymous = state.connections.anonymous.saturating_sub(1);
-                None
+        let old = this.get().state.with(this.py(), |state| {
+            let connections = &mut state.connections;
+            if address.is_none() {
+                connections.anonymous = connections.anonymous.saturating_sub(1);
             }
+            address.and_then(|address| connections.known.remove(&address))
         });
         drop(old);
         Self::wake_when_over(this)
@@ -189,7 +205,11 @@ impl Server {
         let is_over = this.get().state.with(this.py(), |state| {
             state.sockets.is_none() && state.connections.len() == 0
         });
-        if is_over { Self::wake_waiters(this) } else { Ok(()) }
+        if is_over {
+            Self::wake_waiters(this)
+        } else {
+            Ok(())
+        }
     }
 
     fn wake_waiters(this: &Bound<'_, Self>) -> PyResult<()> {
@@ -227,9 +247,17 @@ impl Server {
     /// The transports that are not gone.
     fn transports<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyAny>> {
         let known: Vec<Py<PyWeakrefReference>> = self.state.with(py, |state| {
-            state.connections.known.values().map(|reference| reference.clone_ref(py)).collect()
+            state
+                .connections
+                .known
+                .values()
+                .map(|reference| reference.clone_ref(py))
+                .collect()
         });
-        known.iter().filter_map(|reference| reference.bind(py).upgrade()).collect()
+        known
+            .iter()
+            .filter_map(|reference| reference.bind(py).upgrade())
+            .collect()
     }
 
     fn call_transports(&self, py: Python<'_>, method: &str) -> PyResult<()> {
@@ -242,7 +270,12 @@ impl Server {
     /// The listening sockets as asyncio shows them to users.
     fn shown_sockets<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let sockets: Vec<Py<PyAny>> = self.state.with(py, |state| {
-            state.sockets.iter().flatten().map(|socket| socket.clone_ref(py)).collect()
+            state
+                .sockets
+                .iter()
+                .flatten()
+                .map(|socket| socket.clone_ref(py))
+                .collect()
         });
         let class = stdlib(py).transport_socket.bind(py);
         let shown = sockets.into_iter().map(|socket| class.call1((socket,)));
@@ -258,9 +291,20 @@ impl Server {
         }
         self.state
             .peek(|state| {
-                state.sockets.iter().flatten().try_for_each(|socket| visit.call(socket))?;
-                state.listeners.iter().try_for_each(|listener| visit.call(listener))?;
-                state.waiters.iter().flatten().try_for_each(|waiter| visit.call(waiter))?;
+                state
+                    .sockets
+                    .iter()
+                    .flatten()
+                    .try_for_each(|socket| visit.call(socket))?;
+                state
+                    .listeners
+                    .iter()
+                    .try_for_each(|listener| visit.call(listener))?;
+                state
+                    .waiters
+                    .iter()
+                    .flatten()
+                    .try_for_each(|waiter| visit.call(waiter))?;
                 visit.call(&state.forever)
             })
             .unwrap_or(Ok(()))
@@ -269,7 +313,12 @@ impl Server {
     fn clear(&self, py: Python<'_>) {
         let dropped = self.state.with(py, |state| {
             let listeners = std::mem::take(&mut state.listeners);
-            (state.sockets.take(), listeners, state.waiters.take(), state.forever.take())
+            (
+                state.sockets.take(),
+                listeners,
+                state.waiters.take(),
+                state.forever.take(),
+            )
         });
         drop(dropped);
     }

@@ -24,6 +24,76 @@ pub(crate) fn install_send<T: SendSlot>(py: Python<'_>) {
     }
 }
 
+/// Puts `T::send` into the `tp_iternext` slot of T's type, instead of the one that PyO3 made, which first asks whether the thread is attached:
+/// `await` steps this slot. `T::send` must let go of Python objects as `Bound`, because that question is not answered here.
+pub(crate) fn install_next<T: SendSlot>(py: Python<'_>) {
+    let object = T::type_object_raw(py);
+    // SAFETY: a complete heap type of ours at import, before any other thread uses it.
+    unsafe { (*object).tp_iternext = Some(iternext::<T>) };
+}
+
+unsafe extern "C" fn iternext<T: SendSlot>(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    let body = || {
+        // SAFETY: slots are called by attached threads.
+        let py = unsafe { Python::assume_attached() };
+        // SAFETY: the interpreter keeps the object alive during the call, and calls the slot with objects of this type only.
+        let this = unsafe { Bound::ref_from_ptr(py, &object).cast_unchecked::<T>() };
+        let none = py.None().into_bound(py);
+        match next_result(T::send(this, &none)) {
+            Ok(Some(yielded)) => yielded.into_ptr(),
+            Ok(None) => std::ptr::null_mut(),
+            Err(error) => {
+                error.restore(py);
+                std::ptr::null_mut()
+            }
+        }
+    };
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or_else(|_| {
+        // SAFETY: still attached, as at the entry.
+        let py = unsafe { Python::assume_attached() };
+        pyo3::exceptions::PySystemError::new_err("panic while stepping an awaitable").restore(py);
+        std::ptr::null_mut()
+    })
+}
+
+/// A class that can be awaited through an iterator object.
+pub(crate) trait AwaitSlot: PyTypeInfo + Sized {
+    /// The iterator that `await` steps.
+    fn iterator<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>>;
+}
+
+/// Puts `T::iterator` into `am_await` and `tp_iter` of T's type, for the same reason as `install_next`.
+pub(crate) fn install_await<T: AwaitSlot>(py: Python<'_>) {
+    let object = T::type_object_raw(py);
+    // SAFETY: a complete heap type of ours at import, before any other thread uses it.
+    unsafe { (*object).tp_iter = Some(await_iterator::<T>) };
+    // SAFETY: as above.
+    let table = unsafe { (*object).tp_as_async };
+    if !table.is_null() {
+        // SAFETY: the table belongs to the heap type above.
+        unsafe { (*table).am_await = Some(await_iterator::<T>) };
+    }
+}
+
+unsafe extern "C" fn await_iterator<T: AwaitSlot>(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    let body = || {
+        // SAFETY: slots are called by attached threads.
+        let py = unsafe { Python::assume_attached() };
+        // SAFETY: the interpreter keeps the object alive during the call, and calls the slot with objects of this type only.
+        let this = unsafe { Bound::ref_from_ptr(py, &object).cast_unchecked::<T>() };
+        T::iterator(this).map(Bound::into_ptr).unwrap_or_else(|error| {
+            error.restore(py);
+            std::ptr::null_mut()
+        })
+    };
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or_else(|_| {
+        // SAFETY: still attached, as at the entry.
+        let py = unsafe { Python::assume_attached() };
+        pyo3::exceptions::PySystemError::new_err("panic in __await__").restore(py);
+        std::ptr::null_mut()
+    })
+}
+
 unsafe extern "C" fn am_send<T: SendSlot>(
     object: *mut ffi::PyObject,
     value: *mut ffi::PyObject,

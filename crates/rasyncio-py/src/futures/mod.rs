@@ -21,6 +21,7 @@ use crate::event_loop::{Loop, Ready};
 use crate::exceptions;
 use crate::ffi::cell::GilCell;
 use crate::ffi::finalize::Finalize;
+use crate::ffi::slots::AwaitSlot;
 use crate::interop::stdlib;
 use crate::tasks::TaskWakeup;
 
@@ -341,6 +342,13 @@ impl Future {
 pub(crate) fn message_slot(state: &mut FutureState, message: &mut Option<Py<PyAny>>) {
     if message.is_some() || state.extra.as_ref().is_some_and(|extra| extra.cancel_message.is_some()) {
         std::mem::swap(&mut state.extra().cancel_message, message);
+    }
+}
+
+impl AwaitSlot for Future {
+    #[inline]
+    fn iterator<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Ok(Bound::new(this.py(), FutureIter::make(this))?.into_any())
     }
 }
 

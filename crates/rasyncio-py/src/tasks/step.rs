@@ -106,6 +106,9 @@ fn as_future<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Fu
     if let Ok(future) = object.cast_exact::<Future>() {
         return Some(future);
     }
+    if let Ok(task) = object.cast_exact::<Task>() {
+        return Some(task.as_super());
+    }
     object.cast::<Future>().ok()
 }
 

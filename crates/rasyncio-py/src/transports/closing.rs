@@ -80,7 +80,9 @@ impl TcpTransport {
                 Some(error) => error.into_value(py).into_bound(py).into_any(),
                 None => py.None().into_bound(py),
             };
-            let told = this.get().in_context(py, || call_method_one(protocol, name, &reason));
+            let told = this
+                .get()
+                .in_context(py, || call_method_one(protocol, name, &reason));
             if let Err(error) = told {
                 outcome = Self::report_callback(this, protocol, name, &reason, error);
             }
@@ -100,11 +102,20 @@ impl TcpTransport {
             state.closing = true;
             let socket = std::mem::replace(&mut state.endpoint.socket, Socket::Closed);
             let unsent = state.output.queue.take_all();
-            (state.token.take(), state.protocol.take(), state.server.take(), socket, unsent)
+            (
+                state.token.take(),
+                state.protocol.take(),
+                state.server.take(),
+                socket,
+                unsent,
+            )
         });
         // Before the descriptor is closed. A closed loop has let go of it already.
         if let Some(token) = token
-            && let Ok(source) = own.event_loop.get().with_reactor(py, |reactor| reactor.remove(token))
+            && let Ok(source) = own
+                .event_loop
+                .get()
+                .with_reactor(py, |reactor| reactor.remove(token))
         {
             drop(source);
         }
@@ -116,7 +127,7 @@ impl TcpTransport {
         closed
     }
 
-    /// A failure that ends the connection. What the network does to us (OSError) is worth a line in debug mode only.
+    /// A failure that ends the connection. What the network does to us (`OSError`) is worth a line in debug mode only.
     pub(super) fn fatal_error(this: &Bound<'_, Self>, error: PyErr, message: &str) -> PyResult<()> {
         let py = this.py();
         if must_propagate(py, &error) {
@@ -174,7 +185,10 @@ impl TcpTransport {
     pub(super) fn log_debug(this: &Bound<'_, Self>, text: &str) -> PyResult<()> {
         let py = this.py();
         if this.get().event_loop.get().is_debug(py) {
-            stdlib(py).logger.bind(py).call_method1(intern!(py, "debug"), (text, this))?;
+            stdlib(py)
+                .logger
+                .bind(py)
+                .call_method1(intern!(py, "debug"), (text, this))?;
         }
         Ok(())
     }

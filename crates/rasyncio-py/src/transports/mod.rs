@@ -1,4 +1,4 @@
-//! What moves a protocol's bytes (asyncio: transports.py, selector_events.py).
+//! What moves a protocol's bytes (asyncio: `transports.py`, `selector_events.py`).
 //!
 //! Files by job: `tcp` (what a stream transport knows, how it is made and begins), `reading`, `writing` (with `flow_control`, which knows
 //! what waits to be sent and when the protocol is to pause), `closing` (every way to the one `connection_lost`), `socket_info` (the socket behind

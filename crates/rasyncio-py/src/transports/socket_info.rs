@@ -131,18 +131,19 @@ pub(crate) fn address_to_python<'py>(
     address: &PeerAddress,
 ) -> PyResult<Bound<'py, PyAny>> {
     match address {
-        PeerAddress::Inet4 { ip, port } => {
-            Ok((ip.to_string(), port).into_pyobject(py)?.into_any())
-        }
-        PeerAddress::Inet6 { ip, port, flowinfo, scope_id } => {
-            Ok((ip.to_string(), port, flowinfo, scope_id).into_pyobject(py)?.into_any())
-        }
+        PeerAddress::Inet4 { ip, port } => Ok((ip.to_string(), port).into_pyobject(py)?.into_any()),
+        PeerAddress::Inet6 {
+            ip,
+            port,
+            flowinfo,
+            scope_id,
+        } => Ok((ip.to_string(), port, flowinfo, scope_id)
+            .into_pyobject(py)?
+            .into_any()),
         PeerAddress::Unix { path } if path.first() == Some(&0) => {
             Ok(PyBytes::new(py, path).into_any())
         }
-        PeerAddress::Unix { path } => {
-            Ok(OsStr::from_bytes(path).into_pyobject(py)?.into_any())
-        }
+        PeerAddress::Unix { path } => Ok(OsStr::from_bytes(path).into_pyobject(py)?.into_any()),
         PeerAddress::Other { .. } => Ok(py.None().into_bound(py)),
     }
 }
@@ -160,12 +161,14 @@ impl TcpTransport {
         let cell = &this.get().state;
         match name.to_str()? {
             "socket" => Self::shown_socket(this),
-            "sockname" => {
-                cell.with(py, |state| state.endpoint.local.copied(py)).to_python(py).map(Some)
-            }
-            "peername" => {
-                cell.with(py, |state| state.endpoint.peer.copied(py)).to_python(py).map(Some)
-            }
+            "sockname" => cell
+                .with(py, |state| state.endpoint.local.copied(py))
+                .to_python(py)
+                .map(Some),
+            "peername" => cell
+                .with(py, |state| state.endpoint.peer.copied(py))
+                .to_python(py)
+                .map(Some),
             _ => Ok(None),
         }
     }
@@ -174,7 +177,13 @@ impl TcpTransport {
     fn shown_socket<'py>(this: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = this.py();
         let cell = &this.get().state;
-        let shown = cell.with(py, |state| state.endpoint.shown.as_ref().map(|shown| shown.clone_ref(py)));
+        let shown = cell.with(py, |state| {
+            state
+                .endpoint
+                .shown
+                .as_ref()
+                .map(|shown| shown.clone_ref(py))
+        });
         if let Some(shown) = shown {
             return Ok(Some(shown.into_bound(py)));
         }
@@ -207,9 +216,10 @@ impl TcpTransport {
         let object = stdlib(py).socket_class.bind(py).call((), Some(&keywords))?;
         let mut kept = Some(object.clone().unbind());
         let before = cell.with(py, |state| match (&state.endpoint.socket, kept.take()) {
-            (Socket::Descriptor(_), Some(kept)) => {
-                Some(std::mem::replace(&mut state.endpoint.socket, Socket::Object(kept)))
-            }
+            (Socket::Descriptor(_), Some(kept)) => Some(std::mem::replace(
+                &mut state.endpoint.socket,
+                Socket::Object(kept),
+            )),
             (_, unused) => {
                 kept = unused;
                 None

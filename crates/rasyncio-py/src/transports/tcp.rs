@@ -24,8 +24,13 @@ use crate::interop::stdlib;
 
 /// A connection, made by `create_connection()` and by servers.
 ///
-/// https://docs.python.org/3/library/asyncio-protocol.html#transports
-#[pyclass(frozen, weakref, name = "_SelectorSocketTransport", module = "rasyncio")]
+/// <https://docs.python.org/3/library/asyncio-protocol.html#transports>
+#[pyclass(
+    frozen,
+    weakref,
+    name = "_SelectorSocketTransport",
+    module = "rasyncio"
+)]
 pub(crate) struct TcpTransport {
     pub(super) event_loop: Py<Loop>,
     /// The one that was current when the transport was made: the protocol is called in it.
@@ -76,7 +81,9 @@ impl TcpTransport {
         let py = event_loop.py();
         let fd: RawFd = sock.call_method0(intern!(py, "fileno"))?.extract()?;
         if fd < 0 {
-            return Err(PyValueError::new_err(format!("Invalid file descriptor: {fd}")));
+            return Err(PyValueError::new_err(format!(
+                "Invalid file descriptor: {fd}"
+            )));
         }
         let endpoint = Endpoint::of_object(sock, fd)?;
         let transport = Self::make(event_loop, fd, endpoint, protocol, server)?;
@@ -127,11 +134,21 @@ impl TcpTransport {
         let event_loop_kept = event_loop.clone().unbind();
         let transport = Bound::new(
             py,
-            Self { event_loop: event_loop_kept, context, fd, state: GilCell::new(state) },
+            Self {
+                event_loop: event_loop_kept,
+                context,
+                fd,
+                state: GilCell::new(state),
+            },
         )?;
         let idle = Source::idle_stream(&transport)?;
-        let token = event_loop.get().with_reactor(py, |reactor| reactor.insert(fd, idle))?;
-        transport.get().state.with(py, |state| state.token = Some(token));
+        let token = event_loop
+            .get()
+            .with_reactor(py, |reactor| reactor.insert(fd, idle))?;
+        transport
+            .get()
+            .state
+            .with(py, |state| state.token = Some(token));
         if let Some(server) = server {
             Server::attach(server.bind(py), Some(transport.as_any()))?;
         }
@@ -151,7 +168,9 @@ impl TcpTransport {
         let mut outcome = Ok(());
         if let Some(protocol) = this.get().protocol(py) {
             let (protocol, name) = (protocol.bind(py), intern!(py, "connection_made"));
-            let made = this.get().in_context(py, || call_method_one(protocol, name, this.as_any()));
+            let made = this
+                .get()
+                .in_context(py, || call_method_one(protocol, name, this.as_any()));
             if let Err(error) = made {
                 outcome = Self::report_callback(this, protocol, name, this.as_any(), error);
             }
@@ -189,7 +208,12 @@ impl TcpTransport {
     }
 
     pub(super) fn protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.state.with(py, |state| state.protocol.as_ref().map(|protocol| protocol.clone_ref(py)))
+        self.state.with(py, |state| {
+            state
+                .protocol
+                .as_ref()
+                .map(|protocol| protocol.clone_ref(py))
+        })
     }
 
     /// Arms or disarms the socket for `operation`, as the state wants it. On a closed loop there is nothing to do.
@@ -209,7 +233,11 @@ impl TcpTransport {
             return Ok(Ok(()));
         }
         let mut held = armed.then(|| Source::Stream(this.clone().unbind()));
-        let mut idle = if armed { None } else { Some(Source::idle_stream(this)?) };
+        let mut idle = if armed {
+            None
+        } else {
+            Some(Source::idle_stream(this)?)
+        };
         let outcome = event_loop.with_reactor(py, |reactor| {
             let outcome = if armed {
                 reactor.arm(token, operation)
@@ -234,7 +262,9 @@ impl TcpTransport {
 
 impl Source {
     fn idle_stream(transport: &Bound<'_, TcpTransport>) -> PyResult<Self> {
-        Ok(Self::IdleStream(PyWeakrefReference::new(transport.as_any())?.unbind()))
+        Ok(Self::IdleStream(
+            PyWeakrefReference::new(transport.as_any())?.unbind(),
+        ))
     }
 }
 
@@ -244,7 +274,7 @@ pub(super) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
 }
 
 impl Loop {
-    /// RuntimeError when a transport uses the descriptor: watching it besides would steal the transport's bytes.
+    /// `RuntimeError` when a transport uses the descriptor: watching it besides would steal the transport's bytes.
     pub(crate) fn check_not_transport(&self, py: Python<'_>, fd: RawFd) -> PyResult<()> {
         if self.check_usable().is_err() {
             return Ok(());
@@ -266,14 +296,18 @@ impl Loop {
             return Ok(());
         }
         let text = transport.repr()?;
-        Err(exceptions::runtime(format!("File descriptor {fd} is used by transport {text}")))
+        Err(exceptions::runtime(format!(
+            "File descriptor {fd} is used by transport {text}"
+        )))
     }
 }
 
 impl Finalize for TcpTransport {
     #[inline]
     fn has_last_words(this: &Bound<'_, Self>) -> bool {
-        this.get().state.with(this.py(), |state| !state.endpoint.is_closed())
+        this.get()
+            .state
+            .with(this.py(), |state| !state.endpoint.is_closed())
     }
 
     /// As asyncio: a transport that nobody closed says so and closes its socket, without a word to the protocol.
@@ -297,13 +331,11 @@ impl TcpTransport {
         let py = this.py();
         let keywords = PyDict::new(py);
         keywords.set_item("source", this)?;
-        let warning =
-            (format!("unclosed transport {}", this.repr()?), py.get_type::<PyResourceWarning>());
-        py.import(intern!(py, "warnings"))?.call_method(
-            intern!(py, "warn"),
-            warning,
-            Some(&keywords),
-        )?;
+        let warning = (
+            format!("unclosed transport {}", this.repr()?),
+            py.get_type::<PyResourceWarning>(),
+        );
+        stdlib(py).warn.bind(py).call(warning, Some(&keywords))?;
         Ok(())
     }
 

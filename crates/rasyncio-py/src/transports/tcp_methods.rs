@@ -12,8 +12,8 @@ use crate::interop::stdlib;
 impl TcpTransport {
     /// `asyncio.Transport`, so that `isinstance` finds it.
     #[getter]
-    fn __class__(&self, py: Python<'_>) -> Py<PyAny> {
-        stdlib(py).transport_class.clone_ref(py)
+    fn __class__(this: &Bound<'_, Self>) -> Py<PyAny> {
+        stdlib(this.py()).transport_class.clone_ref(this.py())
     }
 
     /// What is known of the connection: "socket", "sockname", "peername".
@@ -124,7 +124,9 @@ impl TcpTransport {
 
     /// The limits of the write buffer as `(low, high)`.
     fn get_write_buffer_limits(&self, py: Python<'_>) -> (usize, usize) {
-        self.state.with(py, |state| (state.output.marks.low(), state.output.marks.high()))
+        self.state.with(py, |state| {
+            (state.output.marks.low(), state.output.marks.high())
+        })
     }
 
     /// Above `high` unsent bytes the protocol is asked to pause, at `low` to go on.
@@ -181,7 +183,11 @@ impl TcpTransport {
             let reactor = self.event_loop.get().with_reactor(py, |reactor| {
                 token.is_some_and(|token| reactor.is_armed(token, operation))
             });
-            if reactor.unwrap_or(false) { "polling" } else { "idle" }
+            if reactor.unwrap_or(false) {
+                "polling"
+            } else {
+                "idle"
+            }
         };
         let head = format!("<_SelectorSocketTransport{stage} fd={}", self.fd);
         if is_closed || self.event_loop.get().check_usable().is_err() {

@@ -22,7 +22,9 @@ enum Next {
     /// `write_eof()` was called before.
     RefuseAfterEof,
     /// The connection is gone: a warning if this happens again and again.
-    Ignore { warn: bool },
+    Ignore {
+        warn: bool,
+    },
     SendLater,
     SendNow,
     MaybePause,
@@ -63,15 +65,20 @@ impl TcpTransport {
         let event_loop = own.event_loop.get();
         let running = event_loop.is_turning();
         let mut blocks = blocks;
-        match own.state.with(py, |state| state.accept(&mut blocks, running)) {
-            Next::Nothing => Ok(()),
-            Next::RefuseAfterEof => {
-                Err(exceptions::runtime(format!("Cannot call {method}() after write_eof()")))
-            }
-            Next::Ignore { warn: false } => Ok(()),
+        match own
+            .state
+            .with(py, |state| state.accept(&mut blocks, running))
+        {
+            Next::Nothing | Next::Ignore { warn: false } => Ok(()),
+            Next::RefuseAfterEof => Err(exceptions::runtime(format!(
+                "Cannot call {method}() after write_eof()"
+            ))),
             Next::Ignore { warn: true } => {
                 let warning = ("socket.send() raised exception.",);
-                stdlib(py).logger.bind(py).call_method1(intern!(py, "warning"), warning)?;
+                stdlib(py)
+                    .logger
+                    .bind(py)
+                    .call_method1(intern!(py, "warning"), warning)?;
                 Ok(())
             }
             Next::SendLater => {
@@ -93,9 +100,14 @@ impl TcpTransport {
 
     /// Sends what this turn collected now; the kernel's last refusal is respected.
     pub(super) fn send_collected(this: &Bound<'_, Self>) -> PyResult<()> {
-        let collected =
-            this.get().state.with(this.py(), |state| state.output.sending == Sending::Collected);
-        if collected { Self::send_queue(this).map(drop) } else { Ok(()) }
+        let collected = this.get().state.with(this.py(), |state| {
+            state.output.sending == Sending::Collected
+        });
+        if collected {
+            Self::send_queue(this).map(drop)
+        } else {
+            Ok(())
+        }
     }
 
     /// The kernel has room again.
@@ -130,9 +142,10 @@ impl TcpTransport {
         let (before, outcome, after) = own.state.with(py, |state| {
             let before = state.output.sending;
             let outcome = match state.token {
-                Some(token) => own.event_loop.get().with_reactor(py, |reactor| {
-                    state.output.send(reactor, token, &mut sent)
-                }),
+                Some(token) => own
+                    .event_loop
+                    .get()
+                    .with_reactor(py, |reactor| state.output.send(reactor, token, &mut sent)),
                 None => Ok(Ok(())),
             };
             (before, outcome, state.output.sending)
@@ -170,10 +183,9 @@ impl TcpTransport {
             return Ok(());
         }
         Self::send_collected(this)?;
-        let is_sent = this
-            .get()
-            .state
-            .with(py, |state| state.output.queue.is_empty() && !state.is_lost());
+        let is_sent = this.get().state.with(py, |state| {
+            state.output.queue.is_empty() && !state.is_lost()
+        });
         if is_sent {
             net::shutdown_write(this.get().fd).map_err(|error| exceptions::os_error(&error))?;
         }
@@ -185,7 +197,10 @@ impl TcpTransport {
         if this.get().event_loop.get().check_usable().is_ok() {
             Self::send_collected(this)?;
         }
-        Ok(this.get().state.with(this.py(), |state| state.output.queue.size()))
+        Ok(this
+            .get()
+            .state
+            .with(this.py(), |state| state.output.queue.size()))
     }
 }
 
@@ -218,7 +233,11 @@ impl State {
             Sending::Collected => Next::Nothing,
             Sending::Idle => {
                 output.sending = Sending::Collected;
-                if is_much || !loop_is_running { Next::SendNow } else { Next::SendLater }
+                if is_much || !loop_is_running {
+                    Next::SendNow
+                } else {
+                    Next::SendLater
+                }
             }
         }
     }
@@ -245,7 +264,9 @@ fn block(data: &Bound<'_, PyAny>) -> PyResult<PyBackedBytes> {
         "bytes-like object"
     };
     let name = data.get_type().name()?.repr()?;
-    Err(PyTypeError::new_err(format!("data argument must be a {expected}, not {name}")))
+    Err(PyTypeError::new_err(format!(
+        "data argument must be a {expected}, not {name}"
+    )))
 }
 
 /// The bytes of any bytes-like object, which is what `writelines()` takes.

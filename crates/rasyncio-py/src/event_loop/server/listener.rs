@@ -49,20 +49,31 @@ impl Listener {
     /// Accepts connections of `server` from `socket`, which listens already.
     pub(super) fn begin(server: &Bound<'_, Server>, socket: Py<PyAny>) -> PyResult<Py<Self>> {
         let py = server.py();
-        let fd: i32 = socket.bind(py).call_method0(intern!(py, "fileno"))?.extract()?;
+        let fd: i32 = socket
+            .bind(py)
+            .call_method0(intern!(py, "fileno"))?
+            .extract()?;
         let context = match &server.get().context {
             Some(context) => context.clone_ref(py),
             None => context::copy_current(py)?,
         };
         let state = GilCell::default();
-        let listener = Self { server: server.clone().unbind(), socket, context, state };
+        let listener = Self {
+            server: server.clone().unbind(),
+            socket,
+            context,
+            state,
+        };
         let listener = Py::new(py, listener)?;
         let held = listener.clone_ref(py);
         let (token, armed) = server.get().event_loop.get().with_reactor(py, |reactor| {
             let token = reactor.insert(fd, Source::Listener(held));
             (token, reactor.arm(token, Operation::Accept))
         })?;
-        listener.get().state.with(py, |state| state.token = Some(token));
+        listener
+            .get()
+            .state
+            .with(py, |state| state.token = Some(token));
         if let Err(error) = armed {
             Self::end(listener.bind(py))?;
             return Err(exceptions::os_error(&error));
@@ -74,8 +85,9 @@ impl Listener {
     pub(super) fn end(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
         let own = this.get();
-        let (token, resume) =
-            own.state.with(py, |state| (state.token.take(), state.resume.take()));
+        let (token, resume) = own
+            .state
+            .with(py, |state| (state.token.take(), state.resume.take()));
         let event_loop = own.server.get().event_loop.get();
         // A closed loop has let go of it already.
         if let Some(token) = token
@@ -102,7 +114,10 @@ impl Listener {
             let Some(token) = own.state.with(py, |state| state.token) else {
                 return Ok(());
             };
-            match event_loop.get().with_reactor(py, |reactor| reactor.accept(token))? {
+            match event_loop
+                .get()
+                .with_reactor(py, |reactor| reactor.accept(token))?
+            {
                 Ok(accepted) => Self::serve(this, event_loop, accepted)?,
                 Err(error) => match Self::on_failure(this, event_loop, &error)? {
                     After::GoOn => {}
@@ -124,7 +139,10 @@ impl Listener {
         if event_loop.get().is_debug(py) {
             let peer = address_to_python(py, &accepted.peer)?;
             let arguments = ("%r got a new connection from %r", &own.server, peer);
-            stdlib(py).logger.bind(py).call_method1(intern!(py, "debug"), arguments)?;
+            stdlib(py)
+                .logger
+                .bind(py)
+                .call_method1(intern!(py, "debug"), arguments)?;
         }
         let context = context::run_in(py, &own.context, || context::copy_current(py))??;
         let mut protocol = None;
@@ -173,7 +191,10 @@ impl Listener {
     ) -> PyResult<After> {
         let py = this.py();
         let now = Loop::now(event_loop)?;
-        let failure = this.get().state.with(py, |state| state.backoff.on_failure(error, now));
+        let failure = this
+            .get()
+            .state
+            .with(py, |state| state.backoff.on_failure(error, now));
         let (message, resume_at, report) = match failure {
             AcceptFailure::Drained => return Ok(After::Stop),
             AcceptFailure::Retry => return Ok(After::GoOn),
@@ -188,7 +209,10 @@ impl Listener {
             let report = PyDict::new(py);
             report.set_item("message", message)?;
             report.set_item("exception", exceptions::os_error(error).into_value(py))?;
-            let shown = stdlib(py).transport_socket.bind(py).call1((&this.get().socket,))?;
+            let shown = stdlib(py)
+                .transport_socket
+                .bind(py)
+                .call1((&this.get().socket,))?;
             report.set_item("socket", shown)?;
             event_loop.call_method1(intern!(py, "call_exception_handler"), (report,))?;
         }
@@ -196,19 +220,19 @@ impl Listener {
     }
 
     /// Leaves the connections in the kernel's backlog until `resume_at`.
-    fn pause(
-        this: &Bound<'_, Self>,
-        event_loop: &Bound<'_, Loop>,
-        resume_at: f64,
-    ) -> PyResult<()> {
+    fn pause(this: &Bound<'_, Self>, event_loop: &Bound<'_, Loop>, resume_at: f64) -> PyResult<()> {
         let py = this.py();
         let cell = &this.get().state;
         let Some(token) = cell.with(py, |state| state.token) else {
             return Ok(());
         };
-        event_loop.get().with_reactor(py, |reactor| reactor.disarm(token, Operation::Accept))?;
+        event_loop
+            .get()
+            .with_reactor(py, |reactor| reactor.disarm(token, Operation::Accept))?;
         let resume = this.getattr(intern!(py, "_resume"))?;
-        let timer = event_loop.call_method1(intern!(py, "call_at"), (resume_at, resume))?.unbind();
+        let timer = event_loop
+            .call_method1(intern!(py, "call_at"), (resume_at, resume))?
+            .unbind();
         let old = cell.with(py, |state| state.resume.replace(timer));
         drop(old);
         Ok(())
@@ -219,7 +243,9 @@ impl Listener {
 impl Listener {
     /// The end of a pause.
     fn _resume(&self, py: Python<'_>) -> PyResult<()> {
-        let (token, timer) = self.state.with(py, |state| (state.token, state.resume.take()));
+        let (token, timer) = self
+            .state
+            .with(py, |state| (state.token, state.resume.take()));
         drop(timer);
         let Some(token) = token else {
             return Ok(());
@@ -233,7 +259,9 @@ impl Listener {
         visit.call(&self.server)?;
         visit.call(&self.socket)?;
         visit.call(&self.context)?;
-        self.state.peek(|state| visit.call(&state.resume)).unwrap_or(Ok(()))
+        self.state
+            .peek(|state| visit.call(&state.resume))
+            .unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {
@@ -283,7 +311,10 @@ fn report_connection(
         return Err(error.clone_ref(py));
     }
     let report = PyDict::new(py);
-    report.set_item("message", "Error on transport creation for incoming connection")?;
+    report.set_item(
+        "message",
+        "Error on transport creation for incoming connection",
+    )?;
     report.set_item("exception", error.value(py))?;
     if let Some(protocol) = protocol {
         report.set_item("protocol", protocol)?;

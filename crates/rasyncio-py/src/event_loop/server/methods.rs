@@ -25,7 +25,10 @@ impl Server {
         let py = this.py();
         let own = this.get();
         if own.state.with(py, |state| state.forever.is_some()) {
-            let text = format!("server {} is already being awaited on serve_forever()", this.repr()?);
+            let text = format!(
+                "server {} is already being awaited on serve_forever()",
+                this.repr()?
+            );
             return Err(exceptions::runtime(text));
         }
         if own.is_closed(py) {
@@ -75,8 +78,8 @@ impl Server {
 impl Server {
     /// `asyncio.Server`, so that `isinstance` finds it.
     #[getter]
-    fn __class__(&self, py: Python<'_>) -> Py<PyAny> {
-        stdlib(py).server_class.clone_ref(py)
+    fn __class__(this: &Bound<'_, Self>) -> Py<PyAny> {
+        stdlib(this.py()).server_class.clone_ref(this.py())
     }
 
     /// The loop that serves.
@@ -138,13 +141,15 @@ impl Server {
         let server = this.clone().unbind();
         Coroutine::make(this.py(), "Server.wait_closed", async move {
             Self::wait_until_over(server).await?;
-            Ok(Python::attach(|py| py.None()))
+            Python::attach(|py| Ok(py.None()))
         })
     }
 
     fn __aenter__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, Coroutine>> {
         let server = this.clone().unbind();
-        Coroutine::make(this.py(), "Server.__aenter__", async move { Ok(server.into_any()) })
+        Coroutine::make(this.py(), "Server.__aenter__", async move {
+            Ok(server.into_any())
+        })
     }
 
     #[pyo3(signature = (*_exception))]
@@ -156,7 +161,7 @@ impl Server {
         Coroutine::make(this.py(), "Server.__aexit__", async move {
             Python::attach(|py| Self::end_serving(server.bind(py)))?;
             Self::wait_until_over(server).await?;
-            Ok(Python::attach(|py| py.None()))
+            Python::attach(|py| Ok(py.None()))
         })
     }
 
@@ -207,12 +212,17 @@ impl Server {
     /// A `weakref.WeakSet` of the transports, as asyncio has since 3.13; a copy.
     #[getter]
     fn _clients<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let class = py.import(intern!(py, "weakref"))?.getattr(intern!(py, "WeakSet"))?;
+        let class = py
+            .import(intern!(py, "weakref"))?
+            .getattr(intern!(py, "WeakSet"))?;
         class.call1((self.transports(py),))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(format!("<Server sockets={}>", self.shown_sockets(py)?.repr()?))
+        Ok(format!(
+            "<Server sockets={}>",
+            self.shown_sockets(py)?.repr()?
+        ))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
