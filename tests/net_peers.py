@@ -162,22 +162,24 @@ async def until(condition: Callable[[], object]) -> None:
         await kernel_asked()
 
 
-def open_descriptors() -> set[int]:
-    """Numbers of the descriptors this process has open."""
-    held = set()
+def open_sockets() -> dict[int, str]:
+    """The sockets this process has open. What a loop opens for itself, perhaps at its first run, is no socket."""
+    held = {}
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
-            os.fstat(int(name))
-            held.add(int(name))
+            target = os.readlink(f"/proc/self/fd/{name}")
+            if target.startswith("socket:"):
+                held[int(name)] = target
     return held
 
 
 @contextlib.contextmanager
-def no_descriptor_left() -> Iterator[None]:
-    """Fails when what ran inside left a descriptor open (or closed one it did not own)."""
-    before = open_descriptors()
+def no_socket_left() -> Iterator[None]:
+    """Fails when what ran inside left a socket open, or closed one it did not own."""
+    before = open_sockets()
     yield
-    assert open_descriptors() == before
+    after = open_sockets()
+    assert after == before, f"opened or closed: {set(after.items()) ^ set(before.items())}"
 
 
 class Calls(asyncio.BaseProtocol):

@@ -15,7 +15,7 @@ from net_peers import (
     closed,
     connected_pair,
     in_thread,
-    no_descriptor_left,
+    no_socket_left,
     receive_exactly,
     soon,
 )
@@ -34,7 +34,7 @@ def test_an_accepted_connection_gets_a_transport(loop: Any, run: Any, family: in
         assert await protocol.read(13) == b"from the peer"
         await closed(transport, protocol, peer)
 
-    with no_descriptor_left():
+    with no_socket_left():
         run(main())
 
 

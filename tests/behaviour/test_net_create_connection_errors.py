@@ -17,7 +17,7 @@ from net_peers import (
     has_ipv6,
     kernel_asked,
     listener,
-    no_descriptor_left,
+    no_socket_left,
     resolving,
     soon,
     stalled_address,
@@ -79,7 +79,7 @@ def test_an_ssl_socket_is_refused(loop: Any, run: Any) -> None:
 
 def test_a_refused_connection_says_to_which_address(loop: Any, run: Any) -> None:
     port = unused_port()
-    with no_descriptor_left(), pytest.raises(ConnectionRefusedError) as caught:
+    with no_socket_left(), pytest.raises(ConnectionRefusedError) as caught:
         run(loop.create_connection(Recorder, "127.0.0.1", port))
     assert caught.value.errno == errno.ECONNREFUSED
     assert f"Connect call failed ('127.0.0.1', {port})" in str(caught.value)
@@ -117,7 +117,7 @@ def refused_addresses(*hosts: str) -> list[tuple[Any, ...]]:
 def test_several_refusals_are_all_named_in_one_error(loop: Any, run: Any, delay: float | None) -> None:
     addresses = refused_addresses("127.0.0.1", "127.0.0.2", "127.0.0.3")
     resolving(loop, *addresses)
-    with no_descriptor_left(), pytest.raises(OSError, match="^Multiple exceptions: ") as caught:
+    with no_socket_left(), pytest.raises(OSError, match="^Multiple exceptions: ") as caught:
         run(loop.create_connection(Recorder, "some name", 1, happy_eyeballs_delay=delay))
     for address in addresses:
         assert f"[Errno {errno.ECONNREFUSED}] Connect call failed {address}" in str(caught.value)
@@ -157,7 +157,7 @@ def test_interleave_alternates_the_families(
 def test_all_errors_raises_a_group_of_every_refusal(loop: Any, run: Any, count: int) -> None:
     addresses = refused_addresses(*["127.0.0.1", "127.0.0.2", "127.0.0.3"][:count])
     resolving(loop, *addresses)
-    with no_descriptor_left(), pytest.raises(ExceptionGroup, match="create_connection failed") as caught:
+    with no_socket_left(), pytest.raises(ExceptionGroup, match="create_connection failed") as caught:
         run(loop.create_connection(Recorder, "some name", 1, all_errors=True))
     assert [type(error) for error in caught.value.exceptions] == [ConnectionRefusedError] * count
     for error, address in zip(caught.value.exceptions, addresses, strict=True):
@@ -171,7 +171,7 @@ def test_all_errors_is_unknown_before_python_3_12(loop: Any, run: Any) -> None:
 
 
 def test_a_local_address_that_is_taken_is_named(loop: Any, run: Any) -> None:
-    with listener() as server, listener("127.0.0.2") as taken, no_descriptor_left():
+    with listener() as server, listener("127.0.0.2") as taken, no_socket_left():
         host, port = server.getsockname()
         local = taken.getsockname()
         with pytest.raises(OSError, match="error while attempting to bind on address") as caught:
@@ -183,14 +183,14 @@ def test_a_local_address_that_is_taken_is_named(loop: Any, run: Any) -> None:
 
 @needs_ipv6
 def test_a_local_address_of_another_family_is_an_os_error(loop: Any, run: Any) -> None:
-    with listener() as server, no_descriptor_left():
+    with listener() as server, no_socket_left():
         host, port = server.getsockname()
         with pytest.raises(OSError, match="no matching local address with family="):
             run(loop.create_connection(Recorder, host, port, local_addr=("::1", 0)))
 
 
 def test_a_local_address_that_does_not_resolve_is_getaddrinfos_error(loop: Any, run: Any) -> None:
-    with no_descriptor_left(), pytest.raises(socket.gaierror):
+    with no_socket_left(), pytest.raises(socket.gaierror):
         run(loop.create_connection(Recorder, "127.0.0.1", 1, local_addr=("no such host", 0)))
 
 
@@ -206,7 +206,7 @@ def test_cancelling_a_stalled_connection_leaves_no_descriptor(loop: Any, run: An
     with stalled_address() as stalled:
         resolving(loop, stalled, stalled)
         for options in {}, {"happy_eyeballs_delay": 0.001}:
-            with no_descriptor_left():
+            with no_socket_left():
                 run(main(options))
 
 
@@ -215,7 +215,7 @@ def test_a_timeout_on_a_stalled_connection_leaves_no_descriptor(loop: Any, run: 
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(loop.create_connection(Recorder, *stalled), 0.05)
 
-    with stalled_address() as stalled, no_descriptor_left():
+    with stalled_address() as stalled, no_socket_left():
         run(main())
 
 
@@ -228,7 +228,7 @@ def test_a_raising_protocol_factory_raises_here_and_closes_the_socket(
     implementation: Any, loop: Any, run: Any
 ) -> None:
     skip_where_asyncio_leaks(implementation)
-    with listener() as server, no_descriptor_left():
+    with listener() as server, no_socket_left():
         host, port = server.getsockname()
         with pytest.raises(ZeroDivisionError):
             run(loop.create_connection(lambda: 1 / 0, host, port))

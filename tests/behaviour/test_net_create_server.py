@@ -19,7 +19,7 @@ from net_peers import (
     has_ipv6,
     in_thread,
     listener,
-    no_descriptor_left,
+    no_socket_left,
     receive_exactly,
     receive_to_end,
     soon,
@@ -188,7 +188,7 @@ def test_keep_alive_is_unknown_before_python_3_13(loop: Any, run: Any) -> None:
 
 
 def test_a_port_that_is_taken_is_named_and_nothing_stays_open(loop: Any, run: Any) -> None:
-    with listener("127.0.0.2") as taken, no_descriptor_left():
+    with listener("127.0.0.2") as taken, no_socket_left():
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match="error while attempting to bind on address") as caught:
             run(loop.create_server(Echo, ["127.0.0.1", "127.0.0.2"], port))
@@ -199,7 +199,7 @@ def test_a_port_that_is_taken_is_named_and_nothing_stays_open(loop: Any, run: An
 
 def test_an_address_of_another_machine_cannot_be_served(loop: Any, run: Any) -> None:
     """Up to 3.12 the bind error says so; since 3.13 such addresses are passed over until none is left."""
-    with no_descriptor_left(), pytest.raises(OSError, match=r"192\.0\.2\.1") as caught:
+    with no_socket_left(), pytest.raises(OSError, match=r"192\.0\.2\.1") as caught:
         run(loop.create_server(Echo, "192.0.2.1", 0))
     if sys.version_info >= (3, 13):
         assert "could not bind on any address out of" in str(caught.value)
@@ -214,12 +214,12 @@ def test_an_address_not_available_is_passed_over_when_another_is(loop: Any, run:
         assert [host for host, _ in addresses(server)] == ["127.0.0.1"]
         await end(server)
 
-    with no_descriptor_left():
+    with no_socket_left():
         run(main())
 
 
 def test_a_host_that_does_not_resolve_is_getaddrinfos_error(loop: Any, run: Any) -> None:
-    with no_descriptor_left(), pytest.raises(socket.gaierror):
+    with no_socket_left(), pytest.raises(socket.gaierror):
         run(loop.create_server(Echo, "no such host", 0))
 
 

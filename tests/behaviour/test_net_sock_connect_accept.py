@@ -18,7 +18,7 @@ from net_peers import (
     connected_pair,
     kernel_asked,
     listener,
-    no_descriptor_left,
+    no_socket_left,
     reset,
     soon,
     stalled_address,
@@ -180,7 +180,7 @@ def test_cancelling_an_accept_leaves_the_client_for_the_next(loop: Any, run: Any
             conn.close()
             assert address == client.getsockname()
 
-    with listener() as server, no_descriptor_left():
+    with listener() as server, no_socket_left():
         server.setblocking(False)
         run(main(server))
 

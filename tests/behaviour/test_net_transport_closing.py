@@ -17,7 +17,7 @@ from net_peers import (
     connected_pair,
     in_thread,
     kernel_asked,
-    no_descriptor_left,
+    no_socket_left,
     receive_to_end,
     reset,
     soon,
@@ -43,7 +43,7 @@ def test_ending_tells_the_protocol_once_and_later(loop: Any, run: Any, end: str)
         assert await in_thread(receive_to_end, peer) == b""
         peer.close()
 
-    with no_descriptor_left():
+    with no_socket_left():
         run(main())
 
 
@@ -122,7 +122,7 @@ def test_ending_in_connection_made(loop: Any, run: Any, end: str) -> None:
         assert protocol.calls == ["connection_made", "connection_lost"]
         peer.close()
 
-    with no_descriptor_left():
+    with no_socket_left():
         run(main())
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ from net_peers import (
     in_thread,
     kernel_asked,
     listener,
-    no_descriptor_left,
+    no_socket_left,
     receive_to_end,
     resolving,
     soon,
@@ -28,13 +29,18 @@ from net_peers import (
 )
 
 MOST_STEPS = 200
+STEPS_WITHOUT_THREADS = 25
 
 
 async def cancelled_after(steps: int, work: Awaitable[Any]) -> Any:
-    """Runs `work` for so many steps, cancels it, and answers its result, or None when the cancellation won."""
+    """Runs `work` for so many steps, cancels it, and answers its result, or None when the cancellation won.
+
+    The first steps are turns of the loop. What needs more of them waits for another thread, which a turn does not
+    wait for, so the later steps go to a thread and back.
+    """
     task = asyncio.ensure_future(work)
-    for _ in range(steps):
-        await asyncio.sleep(0)
+    for step in range(steps):
+        await (asyncio.sleep(0) if step < STEPS_WITHOUT_THREADS else in_thread(threading.get_ident))
     task.cancel()
     try:
         return await task
@@ -66,7 +72,7 @@ def connect_at_every_step(loop: Any, run: Any, host: str, **options: Any) -> Non
             await at_every_step(attempt)
         await kernel_asked()
 
-    with listener() as server, no_descriptor_left():
+    with listener() as server, no_socket_left():
         run(main(server.getsockname()[1]))
 
 
@@ -93,7 +99,7 @@ def test_create_connection_to_addresses_that_stall_leaks_nothing(
             assert await cancelled_after(steps, work) is None
         await kernel_asked()
 
-    with stalled_address() as stalled, no_descriptor_left():
+    with stalled_address() as stalled, no_socket_left():
         resolving(loop, stalled, stalled, stalled)
         run(main())
 
@@ -115,7 +121,7 @@ def test_create_connection_over_a_socket_leaks_nothing(loop: Any, run: Any) -> N
 
         await at_every_step(attempt)
 
-    with no_descriptor_left():
+    with no_socket_left():
         run(main())
 
 
@@ -132,7 +138,7 @@ def test_create_server_leaks_nothing(loop: Any, run: Any) -> None:
 
         await at_every_step(attempt)
 
-    with no_descriptor_left():
+    with no_socket_left():
         run(main())
 
 
@@ -191,7 +197,7 @@ def test_accepting_loses_no_client(loop: Any, run: Any) -> None:
         for _ in range(3):
             await at_every_step(attempt)
 
-    with listener() as server, no_descriptor_left():
+    with listener() as server, no_socket_left():
         server.setblocking(False)
         run(main(server))
 
@@ -207,7 +213,7 @@ def test_sending_sends_a_prefix_and_leaves_no_writer(loop: Any, run: Any) -> Non
             assert MORE_THAN_FITS.startswith(await receiving)
             peer.close()
 
-    with no_descriptor_left():
+    with no_socket_left():
         run(main())
 
 
@@ -231,5 +237,5 @@ def test_open_connection_under_a_timeout_leaks_nothing(loop: Any, run: Any) -> N
                 await asyncio.wait_for(asyncio.open_connection(*stalled), 0.001)
         await kernel_asked()
 
-    with stalled_address() as stalled, no_descriptor_left():
+    with stalled_address() as stalled, no_socket_left():
         run(main())

@@ -16,7 +16,7 @@ from net_peers import (
     connect,
     in_thread,
     kernel_asked,
-    no_descriptor_left,
+    no_socket_left,
     receive_exactly,
     reset,
     soon,
@@ -165,6 +165,6 @@ def test_a_reset_costs_its_own_connection_only(
             for protocol in server.protocols:
                 assert protocol.calls.count("connection_lost") == 1
 
-    with no_descriptor_left():
+    with no_socket_left():
         run(main())
     assert loop_errors == []

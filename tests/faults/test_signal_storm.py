@@ -55,13 +55,17 @@ def test_signals_from_outside_do_not_disturb_a_conversation(script: Any) -> None
             "os.kill(int(sys.argv[1]), signal.SIGUSR2)"
         )
 
-        async def echo(reader, writer):
-            while data := await reader.read(100):
-                writer.write(data)
-            writer.close()
-
         async def main(loop):
             calls = []
+            served = loop.create_future()
+
+            async def echo(reader, writer):
+                while data := await reader.read(100):
+                    writer.write(data)
+                writer.close()
+                await writer.wait_closed()
+                served.set_result(None)
+
             over = loop.create_future()
             loop.add_signal_handler(signal.SIGUSR1, calls.append, "usr1")
             loop.add_signal_handler(signal.SIGUSR2, over.set_result, None)
@@ -77,6 +81,7 @@ def test_signals_from_outside_do_not_disturb_a_conversation(script: Any) -> None
             storm.wait()
             writer.close()
             await writer.wait_closed()
+            await served
             server.close()
             assert 1 <= len(calls) <= 1000, len(calls)
 

@@ -24,6 +24,7 @@ mod _rasyncio {
     use crate::coroutines::Coroutine;
     #[pymodule_export]
     use crate::event_loop::{Loop, Server};
+    use crate::event_loop::{CallSoon, CreateTask};
     #[pymodule_export]
     use crate::futures::{Future, FutureIter};
     #[pymodule_export]
@@ -48,9 +49,12 @@ mod _rasyncio {
         crate::ffi::finalize::install::<Task>(py);
         crate::ffi::finalize::install::<TcpTransport>(py);
         crate::ffi::slots::install_await::<Future>(py);
+        crate::ffi::slots::install_await::<Task>(py);
         crate::ffi::slots::install_next::<FutureIter>(py);
         crate::ffi::slots::install_send::<FutureIter>(py);
         crate::ffi::slots::install_send::<Coroutine>(py);
+        crate::ffi::methods::install::<CallSoon>(py)?;
+        crate::ffi::methods::install::<CreateTask>(py)?;
         crate::policy::add_classes(module)
     }
 }

@@ -29,7 +29,7 @@ use rasyncio_core::fork::process_generation;
 use rasyncio_core::reactor::{BackendChoice, Operation, Reactor, Token};
 use rasyncio_core::scheduler::{Inbox, ReadyQueue, Timers, TurnPolicy};
 
-pub(crate) use schedule::current_loop;
+pub(crate) use schedule::{CallSoon, CreateTask, current_loop};
 pub(crate) use server::Server;
 use signals::SignalState;
 
@@ -117,7 +117,8 @@ pub(crate) struct Loop {
 impl Loop {
     fn make() -> PyResult<Self> {
         let choice = backend_choice()?;
-        let reactor = Reactor::new(choice).map_err(|error| exceptions::os_error(&error))?;
+        let mut reactor = Reactor::new(choice).map_err(|error| exceptions::os_error(&error))?;
+        let signals = SignalState::open(&mut reactor).map_err(|error| exceptions::os_error(&error))?;
         let waker = reactor.waker();
         Ok(Self {
             ready: GilCell::new(ReadyQueue::new()),
@@ -127,7 +128,7 @@ impl Loop {
             policy: GilCell::new(TurnPolicy::new()),
             tasks: GilCell::default(),
             settings: GilCell::new(Settings { slow_callback_duration: 0.1, ..Settings::default() }),
-            signals: GilCell::default(),
+            signals: GilCell::new(signals),
             unflushed: GilCell::default(),
             scratch: GilCell::new(Vec::new()),
             closed: AtomicBool::new(false),

@@ -39,12 +39,16 @@ impl Loop {
     fn run_turns(this: &Bound<'_, Self>) -> PyResult<()> {
         this.get().first_turn.store(true, Ordering::Relaxed);
         let mut completions = Vec::new();
-        loop {
-            Self::turn(this, &mut completions)?;
-            if this.get().stopping.load(Ordering::Relaxed) {
-                return Ok(());
+        let outcome = loop {
+            if let Err(error) = Self::turn(this, &mut completions) {
+                break Err(error);
             }
-        }
+            if this.get().stopping.load(Ordering::Relaxed) {
+                break Ok(());
+            }
+        };
+        this.get().leave_task(this)?;
+        outcome
     }
 
     #[inline]
@@ -65,9 +69,7 @@ impl Loop {
         if has_timers {
             Self::queue_due_timers(this)?;
         }
-        let outcome = Self::run_batch(this);
-        own.leave_task(this)?;
-        outcome?;
+        Self::run_batch(this)?;
         Self::flush_written(this)
     }
 
@@ -115,6 +117,7 @@ impl Loop {
     ) -> PyResult<()> {
         let py = this.py();
         let own = this.get();
+        own.leave_task(this)?;
         let mut wait = own.with_reactor(py, |reactor| reactor.begin_wait(timeout))?;
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
             // A look does not block: no other thread needs the interpreter lock for it.
@@ -460,7 +463,9 @@ impl Loop {
     fn _run_once(this: &Bound<'_, Self>) -> PyResult<()> {
         this.get().check_usable()?;
         this.get().first_turn.store(true, Ordering::Relaxed);
-        Self::turn(this, &mut Vec::new())
+        let outcome = Self::turn(this, &mut Vec::new());
+        this.get().leave_task(this)?;
+        outcome
     }
 
     fn __repr__(this: &Bound<'_, Self>) -> PyResult<String> {

@@ -1,5 +1,6 @@
 //! Callbacks, timers, futures and tasks: what puts work into the loop.
 
+use std::ffi::CStr;
 use std::sync::atomic::Ordering;
 
 use pyo3::exceptions::PyTypeError;
@@ -11,6 +12,7 @@ use rasyncio_core::clock::monotonic;
 use super::{Loop, Ready};
 use crate::exceptions;
 use crate::ffi::call::call_method_none;
+use crate::ffi::methods::{Arguments, FastMethod};
 use crate::ffi::{context, send};
 use crate::futures::Future;
 use crate::handles::{Handle, TimerHandle};
@@ -105,22 +107,6 @@ impl Loop {
         monotonic()
     }
 
-    /// Calls `callback(*args)` in the next turn, in `context` (default: a copy of the current one).
-    #[pyo3(signature = (callback, *args, context = None))]
-    fn call_soon(
-        this: &Bound<'_, Self>,
-        callback: Py<PyAny>,
-        args: Py<PyTuple>,
-        context: Option<Py<PyAny>>,
-    ) -> PyResult<Py<Handle>> {
-        let py = this.py();
-        this.get().check_usable()?;
-        let handle = Self::handle(this, callback, args, context, "call_soon")?;
-        let handle = Py::new(py, handle)?;
-        this.get().schedule(py, Ready::Handle(handle.clone_ref(py)))?;
-        Ok(handle)
-    }
-
     /// `call_soon()` from another thread or a signal handler.
     #[pyo3(signature = (callback, *args, context = None))]
     fn call_soon_threadsafe(
@@ -184,43 +170,6 @@ impl Loop {
         Ok(future)
     }
 
-    /// Schedules a coroutine as a `Task`, or as what the task factory makes of it.
-    ///
-    /// Parameters: `name`, `context` (default: a copy of the current one); others are for the task factory, or `eager_start` for the task.
-    #[pyo3(signature = (coro, *, name = None, context = None, **kwargs))]
-    fn create_task(
-        this: &Bound<'_, Self>,
-        coro: &Bound<'_, PyAny>,
-        name: Option<&Bound<'_, PyAny>>,
-        context: Option<Py<PyAny>>,
-        kwargs: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Py<PyAny>> {
-        let py = this.py();
-        this.get().check_usable()?;
-        let factory = this.get().settings.with(py, |settings| {
-            settings.task_factory.as_ref().map(|factory| factory.clone_ref(py))
-        });
-        if let Some(factory) = factory {
-            return Self::from_factory(this, factory.bind(py), coro, name, context, kwargs);
-        }
-        let eager = eager_start(py, kwargs)?;
-        if !send::is_coroutine(coro) && !stdlib(py).iscoroutine.bind(py).call1((coro,))?.is_truthy()? {
-            return Err(PyTypeError::new_err(format!("a coroutine was expected, got {}", coro.repr()?)));
-        }
-        let context = match context {
-            Some(context) => context,
-            None => context::copy_current(py)?,
-        };
-        let task = Task::make(this, coro.clone().unbind(), name, context)?;
-        let task = task.bind(py);
-        if eager {
-            Task::start(task, this.as_any(), true)?;
-        } else {
-            Task::start_later(task, this)?;
-        }
-        Ok(task.clone().into_any().unbind())
-    }
-
     /// Makes `factory(loop, coro, **kwargs)` create the tasks; None: the loop makes them itself.
     fn set_task_factory(&self, py: Python<'_>, factory: Option<Py<PyAny>>) -> PyResult<()> {
         if factory.as_ref().is_some_and(|factory| !factory.bind(py).is_callable()) {
@@ -242,60 +191,163 @@ impl Loop {
     }
 }
 
+/// `EventLoop.call_soon()`.
+pub(crate) struct CallSoon;
+
+impl FastMethod for CallSoon {
+    type Class = Loop;
+    const NAME: &'static CStr = c"call_soon";
+    const DOCUMENTATION: &'static CStr = c"call_soon($self, callback, *args, context=None)\n--\n\n\
+        Calls `callback(*args)` in the next turn, in `context` (default: a copy of the current one).";
+
+    #[inline]
+    fn call<'py>(this: &Bound<'py, Loop>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        let py = this.py();
+        let callback = arguments.first("call_soon", "callback")?.clone().unbind();
+        let mut context = None;
+        arguments.keywords(|name, value| {
+            if name.eq(intern!(py, "context"))? {
+                context = (!value.is_none()).then(|| value.clone().unbind());
+                return Ok(());
+            }
+            Err(unexpected_keyword("call_soon", name))
+        })?;
+        this.get().check_usable()?;
+        let handle = Loop::handle(this, callback, arguments.rest()?.unbind(), context, "call_soon")?;
+        let handle = Bound::new(py, handle)?;
+        this.get().schedule(py, Ready::Handle(handle.clone().unbind()))?;
+        Ok(handle.into_any())
+    }
+}
+
+/// `EventLoop.create_task()`.
+pub(crate) struct CreateTask;
+
+/// What `create_task()` was given beside the coroutine.
+#[derive(Default)]
+struct TaskOptions<'py> {
+    name: Option<Bound<'py, PyAny>>,
+    context: Option<Bound<'py, PyAny>>,
+    eager_start: Option<Bound<'py, PyAny>>,
+    /// For the task factory only.
+    others: Option<Bound<'py, PyDict>>,
+}
+
+impl<'py> TaskOptions<'py> {
+    fn of(arguments: &Arguments<'_, 'py>, py: Python<'py>) -> PyResult<Self> {
+        let mut options = Self::default();
+        arguments.keywords(|name, value| {
+            let given = (!value.is_none()).then(|| value.clone());
+            if name.eq(intern!(py, "name"))? {
+                options.name = given;
+            } else if name.eq(intern!(py, "context"))? {
+                options.context = given;
+            } else if name.eq(intern!(py, "eager_start"))? {
+                options.eager_start = given;
+            } else {
+                options.others.get_or_insert_with(|| PyDict::new(py)).set_item(name, value)?;
+            }
+            Ok(())
+        })?;
+        Ok(options)
+    }
+
+    /// `eager_start=` came with 3.13.3; any keyword that is not known is a TypeError.
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        if self.eager_start.is_some() && py.version_info() < (3, 13, 3) {
+            return Err(unexpected_keyword("create_task", intern!(py, "eager_start")));
+        }
+        match &self.others {
+            Some(others) => Err(unexpected_keyword("create_task", &others.keys().get_item(0)?)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FastMethod for CreateTask {
+    type Class = Loop;
+    const NAME: &'static CStr = c"create_task";
+    const DOCUMENTATION: &'static CStr = c"create_task($self, coro, *, name=None, context=None, **kwargs)\n--\n\n\
+        Schedules a coroutine as a `Task`, or as what the task factory makes of it.\n\n\
+        Parameters: `name`, `context` (default: a copy of the current one); others are for the task factory, or \
+        `eager_start` for the task.";
+
+    #[inline]
+    fn call<'py>(this: &Bound<'py, Loop>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        let py = this.py();
+        let coroutine = arguments.first("create_task", "coro")?;
+        if arguments.positional() > 1 {
+            let count = arguments.positional() + 1;
+            return Err(PyTypeError::new_err(format!(
+                "EventLoop.create_task() takes 2 positional arguments but {count} were given"
+            )));
+        }
+        let options = TaskOptions::of(arguments, py)?;
+        this.get().check_usable()?;
+        let factory = this.get().settings.with(py, |settings| {
+            settings.task_factory.as_ref().map(|factory| factory.clone_ref(py))
+        });
+        if let Some(factory) = factory {
+            return Loop::from_factory(this, factory.bind(py), coroutine, options);
+        }
+        options.check(py)?;
+        if !send::is_coroutine(coroutine) && !stdlib(py).iscoroutine.bind(py).call1((coroutine,))?.is_truthy()? {
+            return Err(PyTypeError::new_err(format!("a coroutine was expected, got {}", coroutine.repr()?)));
+        }
+        let context = match options.context {
+            Some(context) => context.unbind(),
+            None => context::copy_current(py)?,
+        };
+        let task = Task::make(this, coroutine.clone().unbind(), options.name.as_ref(), context)?;
+        let eager = match options.eager_start {
+            Some(eager) => eager.is_truthy()?,
+            None => false,
+        };
+        if eager {
+            Task::start(&task, this.as_any(), true)?;
+        } else {
+            Task::start_later(&task, this)?;
+        }
+        Ok(task.into_any())
+    }
+}
+
 impl Loop {
     /// What the user's factory makes of a coroutine, called as this version of asyncio calls it.
-    fn from_factory(
-        this: &Bound<'_, Self>,
-        factory: &Bound<'_, PyAny>,
-        coroutine: &Bound<'_, PyAny>,
-        name: Option<&Bound<'_, PyAny>>,
-        context: Option<Py<PyAny>>,
-        kwargs: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Py<PyAny>> {
+    fn from_factory<'py>(
+        this: &Bound<'py, Self>,
+        factory: &Bound<'py, PyAny>,
+        coroutine: &Bound<'py, PyAny>,
+        options: TaskOptions<'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let py = this.py();
-        let keywords = PyDict::new(py);
-        if let Some(kwargs) = kwargs {
-            keywords.update(kwargs.as_mapping())?;
+        if py.version_info() < (3, 13, 3) {
+            options.check(py)?;
         }
-        if let Some(context) = context {
+        let keywords = options.others.unwrap_or_else(|| PyDict::new(py));
+        if let Some(context) = options.context {
             keywords.set_item("context", context)?;
+        }
+        if let Some(eager_start) = options.eager_start {
+            keywords.set_item("eager_start", eager_start)?;
         }
         if py.version_info() >= (3, 14) {
             // From 3.14 the name too is the factory's.
-            if let Some(name) = name {
+            if let Some(name) = options.name {
                 keywords.set_item("name", name)?;
             }
-            return Ok(factory.call((this, coroutine), Some(&keywords))?.unbind());
-        }
-        if py.version_info() < (3, 13, 3) && kwargs.is_some_and(|kwargs| !kwargs.is_empty()) {
-            return Err(unexpected_keyword(&keywords)?);
+            return factory.call((this, coroutine), Some(&keywords));
         }
         let task = factory.call((this, coroutine), Some(&keywords))?;
-        if let Some(name) = name
+        if let Some(name) = options.name
             && let Some(set_name) = task.getattr_opt(intern!(py, "set_name"))?
         {
             set_name.call1((name,))?;
         }
-        Ok(task.unbind())
+        Ok(task)
     }
 }
 
-/// `eager_start=` of 3.14; any other keyword, or this one on an older version, is a TypeError.
-fn eager_start(py: Python<'_>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<bool> {
-    let Some(kwargs) = kwargs else {
-        return Ok(false);
-    };
-    let eager = kwargs.get_item("eager_start")?;
-    let known = if eager.is_some() && py.version_info() >= (3, 13, 3) { 1 } else { 0 };
-    if kwargs.len() > known {
-        return Err(unexpected_keyword(kwargs)?);
-    }
-    eager.map_or(Ok(false), |eager| eager.is_truthy())
-}
-
-fn unexpected_keyword(keywords: &Bound<'_, PyDict>) -> PyResult<PyErr> {
-    let name = keywords.keys().get_item(0)?;
-    Ok(PyTypeError::new_err(format!(
-        "EventLoop.create_task() got an unexpected keyword argument '{name}'"
-    )))
+fn unexpected_keyword(method: &str, name: &Bound<'_, impl Sized>) -> PyErr {
+    PyTypeError::new_err(format!("EventLoop.{method}() got an unexpected keyword argument '{}'", name.as_any()))
 }

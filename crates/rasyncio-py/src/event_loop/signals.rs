@@ -4,13 +4,14 @@
 //! (`signal.set_wakeup_fd`). So a signal ends any wait, even one that is just about to begin, and the loop sees which it was.
 
 use std::collections::HashMap;
+use std::io;
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use rasyncio_core::reactor::{Operation, Token};
+use rasyncio_core::reactor::{Operation, Reactor, Token};
 use rasyncio_core::signal::SignalPipe;
 
 use super::{Loop, Ready, Source};
@@ -19,13 +20,21 @@ use crate::handles::Handle;
 use crate::interop::stdlib;
 
 /// What a loop knows of signals.
-#[derive(Default)]
 pub(super) struct SignalState {
     handlers: HashMap<i32, Py<Handle>>,
+    /// None once the loop is closed.
     pipe: Option<(SignalPipe, Token)>,
 }
 
 impl SignalState {
+    /// Opens the pipe with the loop, as asyncio does: a process without descriptors left hears of it then, and not when it runs the loop.
+    pub(super) fn open(reactor: &mut Reactor<Source>) -> io::Result<Self> {
+        let pipe = SignalPipe::new()?;
+        let token = reactor.insert(pipe.read_fd(), Source::Signals);
+        reactor.arm(token, Operation::Readable)?;
+        Ok(Self { handlers: HashMap::new(), pipe: Some((pipe, token)) })
+    }
+
     /// How many of the reactor's sources are the loop's own.
     pub(super) fn source_count(&self) -> usize {
         usize::from(self.pipe.is_some())
@@ -34,30 +43,33 @@ impl SignalState {
     pub(super) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.handlers.values().try_for_each(|handle| visit.call(handle))
     }
+
+    fn descriptor(&self) -> Option<i32> {
+        self.pipe.as_ref().map(|(pipe, _)| pipe.write_fd())
+    }
 }
 
 /// What `signal.set_wakeup_fd()` had before the loop ran; None in another thread than the main one.
 pub(super) struct Wakeup(Option<i32>);
 
 impl Loop {
-    /// The descriptor that signals are to be written to, made when it is first needed.
+    /// The descriptor that signals are to be written to.
     fn signal_descriptor(this: &Bound<'_, Self>) -> PyResult<i32> {
+        let descriptor = this.get().signals.with(this.py(), |signals| signals.descriptor());
+        descriptor.ok_or_else(|| exceptions::runtime("Event loop is closed"))
+    }
+
+    /// Python writes the numbers of signals to `descriptor` from now on instead of to ours, unless the program has set yet another.
+    fn give_wakeup_back(this: &Bound<'_, Self>, descriptor: i32) -> PyResult<()> {
         let py = this.py();
-        let known = this.get().signals.with(py, |signals| signals.pipe.as_ref().map(|(pipe, _)| pipe.write_fd()));
-        if let Some(known) = known {
-            return Ok(known);
+        let Some(own) = this.get().signals.with(py, |signals| signals.descriptor()) else {
+            return Ok(());
+        };
+        let current = set_wakeup_descriptor(py, descriptor)?;
+        if current != own && current != descriptor {
+            set_wakeup_descriptor(py, current)?;
         }
-        let pipe = SignalPipe::new().map_err(|error| exceptions::os_error(&error))?;
-        let (read, write) = (pipe.read_fd(), pipe.write_fd());
-        let token = this
-            .get()
-            .with_reactor(py, |reactor| {
-                let token = reactor.insert(read, Source::Signals);
-                reactor.arm(token, Operation::Readable).map(|()| token)
-            })?
-            .map_err(|error| exceptions::os_error(&error))?;
-        this.get().signals.with(py, |signals| signals.pipe = Some((pipe, token)));
-        Ok(write)
+        Ok(())
     }
 
     /// Begins to listen for signals, if this is the main thread and nobody else listens there already.
@@ -77,17 +89,12 @@ impl Loop {
         let Wakeup(Some(before)) = wakeup else {
             return Ok(());
         };
-        let own = Self::signal_descriptor(this)?;
         let keeps = this.get().signals.with(py, |signals| !signals.handlers.is_empty());
         if keeps && before == -1 {
             // asyncio: handlers stay in force between two runs; what arrives then is handled in the next.
             return Ok(());
         }
-        let current = set_wakeup_descriptor(py, before)?;
-        if current != own && current != before {
-            set_wakeup_descriptor(py, current)?;
-        }
-        Ok(())
+        Self::give_wakeup_back(this, before)
     }
 
     /// Bytes arrived in the pipe, one per signal.
@@ -115,15 +122,9 @@ impl Loop {
                 this.call_method1(intern!(py, "remove_signal_handler"), (number,))?;
             }
         }
-        let own = this.get().signals.with(py, |signals| signals.pipe.as_ref().map(|(pipe, _)| pipe.write_fd()));
-        if let Some(own) = own
-            && is_main_thread(py)?
-        {
+        if is_main_thread(py)? {
             // Do not leave a descriptor behind that is about to be closed.
-            let current = set_wakeup_descriptor(py, -1)?;
-            if current != own && current != -1 {
-                set_wakeup_descriptor(py, current)?;
-            }
+            Self::give_wakeup_back(this, -1)?;
         }
         let pipe = this.get().signals.with(py, |signals| signals.pipe.take());
         if let Some((pipe, token)) = pipe {
@@ -234,6 +235,11 @@ impl Loop {
         signal
             .call_method1(intern!(py, "signal"), (number, signal.getattr(default)?))
             .map_err(|error| uncatchable(py, error, number))?;
+        let is_last = this.get().signals.with(py, |signals| signals.handlers.is_empty());
+        if is_last && !this.get().is_running() {
+            // A loop that runs keeps listening, for Ctrl+C.
+            Self::give_wakeup_back(this, -1)?;
+        }
         Ok(true)
     }
 

@@ -23,6 +23,7 @@ pub(crate) use wakeup::{TaskStep, TaskWakeup};
 use crate::event_loop::Loop;
 use crate::ffi::cell::GilCell;
 use crate::ffi::finalize::Finalize;
+use crate::ffi::slots::AwaitSlot;
 use crate::futures::Future;
 use crate::futures::state::Status;
 
@@ -101,12 +102,12 @@ impl Name {
 impl Task {
     /// A task of our loop, in the loop's registry and not scheduled yet.
     #[inline]
-    pub(crate) fn make(
-        event_loop: &Bound<'_, Loop>,
+    pub(crate) fn make<'py>(
+        event_loop: &Bound<'py, Loop>,
         coroutine: Py<PyAny>,
-        name: Option<&Bound<'_, PyAny>>,
+        name: Option<&Bound<'py, PyAny>>,
         context: Py<PyAny>,
-    ) -> PyResult<Py<Self>> {
+    ) -> PyResult<Bound<'py, Self>> {
         let py = event_loop.py();
         let future = Future::pending(event_loop.clone().into_any().unbind(), true);
         if event_loop.get().is_debug(py) {
@@ -114,7 +115,7 @@ impl Task {
         }
         let state = TaskState::of(coroutine, Name::of(name)?, context);
         let task = Self { state: GilCell::new(state) };
-        Py::new(py, PyClassInitializer::from(future).add_subclass(task))
+        Bound::new(py, PyClassInitializer::from(future).add_subclass(task))
     }
 
     #[inline]
@@ -168,6 +169,13 @@ impl Task {
         }
         event_loop.bind(py).call_method1(intern!(py, "call_exception_handler"), (report,))?;
         Ok(())
+    }
+}
+
+impl AwaitSlot for Task {
+    #[inline]
+    fn iterator<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Future::iterator(this.as_super())
     }
 }
 

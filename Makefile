@@ -1,0 +1,172 @@
+# Every command of the project; `make help` lists them. Each does its own set-up and repeats only what changed.
+#
+# PYTHON=    the interpreter to build for and test with; each gets its own environment, wheel and cargo target
+# ARGS=      more arguments for pytest, or for the program that a target runs
+# TARGET=    where cargo builds, one folder per interpreter below it
+
+PYTHON ?= python3
+TARGET ?= target
+ARGS ?=
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := help
+
+# Two interpreters of one version (the system's and one's own) must not share an environment: hence the number.
+IDENTIFY := import sys, zlib; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"; \
+	print(sys.implementation.cache_tag, format(zlib.crc32(sys.executable.encode()), "08x"), sep="-")
+TAG := $(shell $(PYTHON) -c '$(IDENTIFY)')
+NEEDS_PYTHON := $(filter-out help clean,$(or $(MAKECMDGOALS),help))
+ifeq ($(and $(NEEDS_PYTHON),$(if $(TAG),,missing)),missing)
+$(error PYTHON=$(PYTHON) is no Python 3.11 or newer)
+endif
+
+ENVIRONMENT := .venv/$(TAG)
+TOOLS := .venv/tools
+PY := $(abspath $(ENVIRONMENT))/bin/python
+PIP := $(TOOLS)/bin/python -m pip --quiet --disable-pip-version-check
+RUFF := $(TOOLS)/bin/ruff
+MYPY := $(PY) -m mypy --cache-dir .cache/mypy/$(TAG)
+PYTEST := $(PY) -m pytest
+
+export CARGO_TARGET_DIR := $(abspath $(TARGET))/$(TAG)
+export PYO3_PYTHON := $(PY)
+ECHO_CLIENT := --manifest-path benches/echo_client/Cargo.toml --target-dir $(abspath $(TARGET))/echo_client
+
+# Folders are among the sources because a file that goes changes nothing but its folder.
+SOURCES := Cargo.toml Cargo.lock pyproject.toml LICENSE README.md $(wildcard crates/*/Cargo.toml crates/*/build.rs) \
+	$(shell find crates/*/src python \( -name __pycache__ -o -path python \) -prune -o \
+		\( -type d -path 'crates/*' -o -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -name py.typed \) -print)
+
+.PHONY: help
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+# ── The two commands of the README ─────────────────────────────────────────────────────────────────────────────────
+
+.PHONY: demo
+demo: $(ENVIRONMENT)/.demo $(ENVIRONMENT)/.wheel ## Run the main job, examples/pages.py, under asyncio and under rasyncio
+	$(PY) examples/demo.py $(ARGS)
+
+.PHONY: test
+test: lint test-rust test-py ## Everything that must pass
+
+# ── Parts of `test` ────────────────────────────────────────────────────────────────────────────────────────────────
+
+.PHONY: check
+check: lint test-rust $(ENVIRONMENT)/.test $(ENVIRONMENT)/.wheel ## What must pass before a commit: all but the long tests
+	$(PYTEST) tests/tidy tests/typing tests/behaviour tests/examples $(ARGS)
+
+.PHONY: lint
+lint: lint-rust lint-py ## Formatting, clippy, ruff, mypy
+
+.PHONY: lint-rust
+lint-rust: $(ENVIRONMENT)/.made
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo fmt --check --manifest-path benches/echo_client/Cargo.toml
+	cargo clippy --all-targets --locked $(ECHO_CLIENT) -- -D warnings
+
+# Folders of tests are checked one by one: pytest takes each as a program of its own, with its own `conftest`.
+.PHONY: lint-py
+lint-py: $(ENVIRONMENT)/.test $(ENVIRONMENT)/.wheel
+	$(RUFF) check .
+	$(RUFF) format --check .
+	$(MYPY) python
+	$(MYPY) examples
+	MYPYPATH=tests $(MYPY) tests/*.py tests/behaviour
+	for folder in tests/*/ benches; do \
+		case $$folder in tests/behaviour/ | tests/typing/) continue ;; esac; \
+		if compgen -G "$${folder%/}/*.py" >/dev/null; then MYPYPATH=tests $(MYPY) "$$folder"; fi; \
+	done
+
+.PHONY: test-rust
+test-rust: $(ENVIRONMENT)/.made ## Tests of the core and of the load program of the benchmarks
+	cargo test --locked --package rasyncio-core
+	cargo test --locked $(ECHO_CLIENT)
+
+.PHONY: test-py
+test-py: $(ENVIRONMENT)/.test $(ENVIRONMENT)/.wheel ## All tests in Python, or ARGS="tests/behaviour -k name"
+	$(PYTEST) $(ARGS)
+
+.PHONY: conformance
+conformance: $(ENVIRONMENT)/.test $(ENVIRONMENT)/.wheel ## CPython's own test.test_asyncio on rasyncio: passed, failed, excluded
+	$(PY) -m tests.conformance $(ARGS)
+
+.PHONY: ecosystem
+ecosystem: $(ENVIRONMENT)/.test $(ENVIRONMENT)/.wheel ## Real clients and servers: aiohttp, aiomysql with MariaDB
+	$(PYTEST) tests/ecosystem $(ARGS)
+
+.PHONY: soak
+soak: $(ENVIRONMENT)/.test $(ENVIRONMENT)/.wheel ## Memory and descriptors stay flat; RASYNCIO_SOAK=10 does ten times as much
+	$(PYTEST) tests/soak $(ARGS)
+
+.PHONY: loom
+loom: ## The wake-up under every interleaving of two threads
+	RUSTFLAGS="--cfg loom" cargo test --locked --release --package rasyncio-core --test loom \
+		--target-dir $(abspath $(TARGET))/loom
+
+# ── Benchmarks ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+.PHONY: bench
+bench: $(ENVIRONMENT)/.rivals $(ENVIRONMENT)/.wheel ## Compare with asyncio, uvloop, rloop, rsloop, zuvloop; ARGS="sleep0 --rounds 3"
+	$(PY) benches/compare.py $(ARGS)
+
+.PHONY: bench-rust
+bench-rust: ## Benchmarks of the core alone
+	cargo bench --locked --package rasyncio-core $(ARGS)
+
+# ── Building ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+.PHONY: build
+build: $(ENVIRONMENT)/.wheel ## Build the release wheel into dist/ and install it into the environment
+	@echo "$(ENVIRONMENT)/bin/python has rasyncio; the wheel is in dist/"
+
+.PHONY: setup
+setup: $(ENVIRONMENT)/.test $(ENVIRONMENT)/.wheel ## Prepare the environment of PYTHON for tests
+	@echo "$(ENVIRONMENT)/bin/python"
+
+.PHONY: clean
+clean: ## Remove everything that was built or downloaded here
+	rm -rf .venv .cache dist target .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# pip lives in the tools' environment and installs into the others, so an interpreter without pip will do.
+$(TOOLS)/.made: requirements/tools.txt
+	for python in "$(PYTHON)" python3; do \
+		if "$$python" -m venv --clear $(TOOLS) >/dev/null; then break; fi; \
+	done
+	$(TOOLS)/bin/python -m pip --version >/dev/null || { \
+		echo "neither $(PYTHON) nor python3 can make an environment with pip (Debian: apt-get install python3-venv)" >&2; \
+		exit 1; }
+	$(TOOLS)/bin/python -m pip --quiet --disable-pip-version-check install -r $<
+	touch $@
+
+$(ENVIRONMENT)/.made: $(TOOLS)/.made
+	test -x $(PY) || $(PYTHON) -m venv --without-pip $(ENVIRONMENT)
+	touch $@
+
+$(ENVIRONMENT)/.demo: tests/ecosystem/requirements.txt $(ENVIRONMENT)/.made
+	$(PIP) --python $(PY) install -r $<
+	touch $@
+
+$(ENVIRONMENT)/.test: requirements/test.txt tests/ecosystem/requirements.txt $(ENVIRONMENT)/.made
+	$(PIP) --python $(PY) install -r $<
+	touch $@
+
+# One by one: not every rival has a wheel for every Python.
+$(ENVIRONMENT)/.rivals: benches/requirements.txt $(ENVIRONMENT)/.made
+	grep -v '^#' $< | while read -r rival; do \
+		$(PIP) --python $(PY) install --only-binary :all: "$$rival" || echo "$$rival: not for this Python"; \
+	done
+	touch $@
+
+$(ENVIRONMENT)/.wheel: $(SOURCES) $(ENVIRONMENT)/.made
+	rm -rf $(ENVIRONMENT)/wheel
+	$(TOOLS)/bin/maturin build --release --locked --quiet --interpreter $(PY) --out $(ENVIRONMENT)/wheel
+	$(PIP) --python $(PY) install --force-reinstall --no-deps $(ENVIRONMENT)/wheel/*.whl
+	mkdir -p dist
+	cp $(ENVIRONMENT)/wheel/*.whl dist/
+	touch $@

@@ -1,0 +1,131 @@
+//! Methods that take their arguments as the interpreter has them: no tuple is built, and none of the general argument parsing is done.
+//!
+//! For the few methods that a program calls all the time (`call_soon`, `create_task`); every other method is PyO3's.
+
+use std::ffi::CStr;
+
+use pyo3::exceptions::{PySystemError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyTuple, PyType};
+use pyo3::{PyTypeInfo, ffi};
+
+/// One such method of a class.
+pub(crate) trait FastMethod {
+    type Class: PyTypeInfo;
+    const NAME: &'static CStr;
+    /// Signature and description, in the form `name($self, ...)\n--\n\ntext`.
+    const DOCUMENTATION: &'static CStr;
+
+    fn call<'py>(this: &Bound<'py, Self::Class>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>>;
+}
+
+/// The arguments of one call.
+pub(crate) struct Arguments<'a, 'py> {
+    py: Python<'py>,
+    /// Positional ones first, then the values of the keywords.
+    values: &'a [*mut ffi::PyObject],
+    positional: usize,
+    names: Option<&'a Bound<'py, PyTuple>>,
+}
+
+impl<'py> Arguments<'_, 'py> {
+    /// The first positional argument, or TypeError as Python words it.
+    #[inline]
+    pub(crate) fn first(&self, method: &str, name: &str) -> PyResult<&Bound<'py, PyAny>> {
+        if self.positional == 0 {
+            return Err(PyTypeError::new_err(format!("{method}() missing 1 required positional argument: '{name}'")));
+        }
+        Ok(self.value(0))
+    }
+
+    /// How many positional arguments there are.
+    #[inline]
+    pub(crate) fn positional(&self) -> usize {
+        self.positional
+    }
+
+    /// The positional arguments behind the first, as a tuple.
+    #[inline]
+    pub(crate) fn rest(&self) -> PyResult<Bound<'py, PyTuple>> {
+        if self.positional <= 1 {
+            return Ok(PyTuple::empty(self.py));
+        }
+        PyTuple::new(self.py, (1..self.positional).map(|index| self.value(index)))
+    }
+
+    /// Calls `visit` with each keyword and its value.
+    #[inline]
+    pub(crate) fn keywords(
+        &self,
+        mut visit: impl FnMut(&Bound<'py, PyAny>, &Bound<'py, PyAny>) -> PyResult<()>,
+    ) -> PyResult<()> {
+        let Some(names) = self.names else {
+            return Ok(());
+        };
+        for (index, name) in names.iter().enumerate() {
+            visit(&name, self.value(self.positional + index))?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn value(&self, index: usize) -> &Bound<'py, PyAny> {
+        // SAFETY: the interpreter keeps the arguments alive during the call; the index is checked.
+        unsafe { Bound::ref_from_ptr(self.py, &self.values[index]) }
+    }
+}
+
+/// Adds the method to its class.
+pub(crate) fn install<M: FastMethod>(py: Python<'_>) -> PyResult<()> {
+    // The interpreter keeps the address of the definition for as long as the class lives: for ever.
+    let definition = Box::leak(Box::new(ffi::PyMethodDef {
+        ml_name: M::NAME.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: trampoline::<M> },
+        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+        ml_doc: M::DOCUMENTATION.as_ptr(),
+    }));
+    let class = M::Class::type_object_raw(py);
+    // SAFETY: a complete heap type of ours, and a definition that is never freed.
+    let descriptor = unsafe { ffi::PyDescr_NewMethod(class, definition) };
+    // SAFETY: the call gives a new reference or NULL with an exception set.
+    let descriptor = unsafe { Bound::from_owned_ptr_or_err(py, descriptor) }?;
+    let class: Bound<'_, PyType> = M::Class::type_object(py);
+    class.setattr(M::NAME.to_string_lossy().as_ref(), descriptor)
+}
+
+unsafe extern "C" fn trampoline<M: FastMethod>(
+    object: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    let body = || {
+        Python::attach(|py| {
+            // SAFETY: a method descriptor calls this with an object of its class only, alive during the call.
+            let this = unsafe { Bound::ref_from_ptr(py, &object).cast_unchecked::<M::Class>() };
+            // SAFETY: NULL or a tuple of names, alive during the call.
+            let names = unsafe { Bound::from_borrowed_ptr_or_opt(py, names) };
+            // SAFETY: the interpreter gives a tuple where it gives names.
+            let names = names.map(|names| unsafe { names.cast_into_unchecked::<PyTuple>() });
+            let positional = count.unsigned_abs();
+            let total = positional + names.as_ref().map_or(0, |names| names.len());
+            let values = if total == 0 {
+                &[]
+            } else {
+                // SAFETY: the interpreter passes `count` positional arguments and one value for each name.
+                unsafe { std::slice::from_raw_parts(arguments, total) }
+            };
+            let arguments = Arguments { py, values, positional, names: names.as_ref() };
+            M::call(this, &arguments).map(Bound::into_ptr).unwrap_or_else(|error| {
+                error.restore(py);
+                std::ptr::null_mut()
+            })
+        })
+    };
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or_else(|_| {
+        // SAFETY: methods are called by attached threads.
+        let py = unsafe { Python::assume_attached() };
+        PySystemError::new_err("panic in a method of rasyncio").restore(py);
+        std::ptr::null_mut()
+    })
+}

@@ -1,0 +1,445 @@
+"""Types of the native part of rasyncio, checked against the binary by tests/typing.
+
+`Future`, `Task`, `Handle`, `TimerHandle`, `Server` and the transport answer `__class__` with asyncio's class, so
+`isinstance` finds them there. To a type checker they are subclasses of it: what asyncio's have is not repeated here.
+Signatures are those of the running Python's asyncio.
+"""
+
+import asyncio
+import ssl as tls
+import sys
+from asyncio import events
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextvars import Context
+from os import PathLike
+from socket import AddressFamily, SocketKind, socket
+from types import CodeType, FrameType, TracebackType
+from typing import IO, Any, Protocol, TypeAlias, TypeVar, TypeVarTuple, Unpack, final, overload
+
+from _typeshed import FileDescriptorLike, ReadableBuffer, Unused, WriteableBuffer
+from typing_extensions import Self
+
+_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
+_Arguments = TypeVarTuple("_Arguments")
+_ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
+
+_Address: TypeAlias = tuple[Any, ...] | str | ReadableBuffer
+_AddressInformation: TypeAlias = tuple[
+    AddressFamily, SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
+]
+_ErrorContext: TypeAlias = dict[str, Any]
+_ExceptionHandler: TypeAlias = Callable[[asyncio.AbstractEventLoop, _ErrorContext], object]
+_ProtocolFactory: TypeAlias = Callable[[], asyncio.BaseProtocol]
+# None and False: no TLS; True: the default context.
+_Tls: TypeAlias = bool | tls.SSLContext | None
+
+if sys.version_info >= (3, 12):
+    _TaskCoroutine: TypeAlias = Coroutine[Any, Any, _T]
+else:
+    _TaskCoroutine: TypeAlias = Generator[Any, None, _T] | Coroutine[Any, Any, _T]
+
+if sys.version_info >= (3, 14):
+    _MainCoroutine: TypeAlias = Awaitable[_T]
+else:
+    _MainCoroutine: TypeAlias = Coroutine[Any, Any, _T]
+
+class _TaskFactory(Protocol):
+    def __call__(self, loop: asyncio.AbstractEventLoop, coro: _TaskCoroutine[_T], /) -> asyncio.Future[_T]: ...
+
+class Future(asyncio.Future[_T]): ...
+class Task(asyncio.Task[_T_co]): ...
+class Handle(asyncio.Handle): ...
+class TimerHandle(asyncio.TimerHandle, Handle): ...
+class Server(asyncio.Server): ...
+class _SelectorSocketTransport(asyncio.Transport): ...
+
+@final
+class FutureIter(Generator[Any, Any, _T_co]):
+    """What awaiting a `Future` iterates over."""
+
+    def __await__(self) -> Self: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any: ...
+    def close(self) -> None: ...
+    def send(self, value: Any) -> Any: ...
+    @overload
+    def throw(
+        self, type: type[BaseException], value: object = None, traceback: TracebackType | None = None
+    ) -> Any: ...
+    @overload
+    def throw(self, type: BaseException, value: None = None, traceback: TracebackType | None = None) -> Any: ...
+
+@final
+class coroutine(Coroutine[Any, Any, _T_co]):
+    """A coroutine written in Rust, as `EventLoop.create_connection()` and the like return them."""
+
+    __name__: str
+    __qualname__: str
+    @property
+    def cr_await(self) -> Any | None: ...
+    @property
+    def cr_code(self) -> CodeType: ...
+    @property
+    def cr_frame(self) -> FrameType | None: ...
+    @property
+    def cr_origin(self) -> tuple[tuple[str, int, str], ...] | None: ...
+    @property
+    def cr_running(self) -> bool: ...
+    @property
+    def cr_suspended(self) -> bool: ...
+    def __await__(self) -> Generator[Any, Any, _T_co]: ...
+    def close(self) -> None: ...
+    def send(self, value: Any) -> Any: ...
+    @overload
+    def throw(
+        self, type: type[BaseException], value: object = None, traceback: TracebackType | None = None
+    ) -> Any: ...
+    @overload
+    def throw(self, type: BaseException, value: None = None, traceback: TracebackType | None = None) -> Any: ...
+
+class EventLoop(asyncio.AbstractEventLoop):
+    """rasyncio's event loop. What is not native yet raises NotImplementedError (docs/differences.md lists it)."""
+
+    @property
+    def backend(self) -> str: ...
+
+    # Running
+    def run_forever(self) -> None: ...
+    def run_until_complete(self, future: _TaskCoroutine[_T] | Awaitable[_T]) -> _T: ...
+    def stop(self) -> None: ...
+    def close(self) -> None: ...
+    def is_running(self) -> bool: ...
+    def is_closed(self) -> bool: ...
+    async def shutdown_asyncgens(self) -> None: ...
+    if sys.version_info >= (3, 12):
+        async def shutdown_default_executor(self, timeout: float | None = None) -> None: ...
+    else:
+        async def shutdown_default_executor(self) -> None: ...
+
+    # Callbacks and timers
+    def time(self) -> float: ...
+    def call_soon(
+        self, callback: Callable[[Unpack[_Arguments]], object], *args: Unpack[_Arguments], context: Context | None = None
+    ) -> Handle: ...
+    def call_soon_threadsafe(
+        self, callback: Callable[[Unpack[_Arguments]], object], *args: Unpack[_Arguments], context: Context | None = None
+    ) -> Handle: ...
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[Unpack[_Arguments]], object],
+        *args: Unpack[_Arguments],
+        context: Context | None = None,
+    ) -> TimerHandle: ...
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[_Arguments]], object],
+        *args: Unpack[_Arguments],
+        context: Context | None = None,
+    ) -> TimerHandle: ...
+
+    # Futures and tasks
+    def create_future(self) -> Future[Any]: ...
+    # The keywords beyond these are the task factory's, from 3.13.3 on.
+    if sys.version_info >= (3, 13):
+        def create_task(
+            self,
+            coro: _TaskCoroutine[_T],
+            *,
+            name: str | None = None,
+            context: Context | None = None,
+            eager_start: bool | None = None,
+            **kwargs: Any,
+        ) -> Task[_T]: ...
+    else:
+        def create_task(
+            self, coro: _TaskCoroutine[_T], *, name: str | None = None, context: Context | None = None
+        ) -> Task[_T]: ...
+
+    def set_task_factory(self, factory: _TaskFactory | None) -> None: ...
+    def get_task_factory(self) -> _TaskFactory | None: ...
+
+    # Threads, names and addresses
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[_Arguments]], _T], *args: Unpack[_Arguments]
+    ) -> Future[_T]: ...
+    def set_default_executor(self, executor: ThreadPoolExecutor) -> None: ...  # type: ignore[override]
+    async def getaddrinfo(
+        self,
+        host: bytes | str | None,
+        port: bytes | str | int | None,
+        *,
+        family: int = ...,
+        type: int = ...,
+        proto: int = ...,
+        flags: int = ...,
+    ) -> list[_AddressInformation]: ...
+    async def getnameinfo(
+        self, sockaddr: tuple[str, int] | tuple[str, int, int, int], flags: int = 0
+    ) -> tuple[str, str]: ...
+
+    # Connections and servers
+    if sys.version_info >= (3, 12):
+        async def create_connection(
+            self,
+            protocol_factory: Callable[[], _ProtocolT],
+            host: str | None = None,
+            port: int | str | None = None,
+            *,
+            ssl: _Tls = None,
+            family: int = ...,
+            proto: int = ...,
+            flags: int = ...,
+            sock: socket | None = None,
+            local_addr: tuple[str, int] | None = None,
+            server_hostname: str | None = None,
+            ssl_handshake_timeout: float | None = None,
+            ssl_shutdown_timeout: float | None = None,
+            happy_eyeballs_delay: float | None = None,
+            interleave: int | None = None,
+            all_errors: bool = ...,
+        ) -> tuple[asyncio.Transport, _ProtocolT]: ...
+    else:
+        async def create_connection(
+            self,
+            protocol_factory: Callable[[], _ProtocolT],
+            host: str | None = None,
+            port: int | str | None = None,
+            *,
+            ssl: _Tls = None,
+            family: int = ...,
+            proto: int = ...,
+            flags: int = ...,
+            sock: socket | None = None,
+            local_addr: tuple[str, int] | None = None,
+            server_hostname: str | None = None,
+            ssl_handshake_timeout: float | None = None,
+            ssl_shutdown_timeout: float | None = None,
+            happy_eyeballs_delay: float | None = None,
+            interleave: int | None = None,
+        ) -> tuple[asyncio.Transport, _ProtocolT]: ...
+
+    async def connect_accepted_socket(
+        self,
+        protocol_factory: Callable[[], _ProtocolT],
+        sock: socket,
+        *,
+        ssl: _Tls = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> tuple[asyncio.Transport, _ProtocolT]: ...
+    if sys.version_info >= (3, 13):
+        async def create_server(
+            self,
+            protocol_factory: _ProtocolFactory,
+            host: str | Sequence[str] | None = None,
+            port: int | str | None = None,
+            *,
+            family: int = ...,
+            flags: int = ...,
+            sock: socket | None = None,
+            backlog: int = 100,
+            ssl: _Tls = None,
+            reuse_address: bool | None = None,
+            reuse_port: bool | None = None,
+            keep_alive: bool | None = None,
+            ssl_handshake_timeout: float | None = None,
+            ssl_shutdown_timeout: float | None = None,
+            start_serving: bool = True,
+        ) -> Server: ...
+    else:
+        async def create_server(
+            self,
+            protocol_factory: _ProtocolFactory,
+            host: str | Sequence[str] | None = None,
+            port: int | str | None = None,
+            *,
+            family: int = ...,
+            flags: int = ...,
+            sock: socket | None = None,
+            backlog: int = 100,
+            ssl: _Tls = None,
+            reuse_address: bool | None = None,
+            reuse_port: bool | None = None,
+            ssl_handshake_timeout: float | None = None,
+            ssl_shutdown_timeout: float | None = None,
+            start_serving: bool = True,
+        ) -> Server: ...
+
+    async def start_tls(
+        self,
+        transport: asyncio.WriteTransport,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: tls.SSLContext,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> asyncio.Transport | None: ...
+
+    # Descriptors and sockets
+    def add_reader(
+        self, fd: FileDescriptorLike, callback: Callable[[Unpack[_Arguments]], Any], *args: Unpack[_Arguments]
+    ) -> None: ...
+    def remove_reader(self, fd: FileDescriptorLike) -> bool: ...
+    def add_writer(
+        self, fd: FileDescriptorLike, callback: Callable[[Unpack[_Arguments]], Any], *args: Unpack[_Arguments]
+    ) -> None: ...
+    def remove_writer(self, fd: FileDescriptorLike) -> bool: ...
+    async def sock_accept(self, sock: socket) -> tuple[socket, Any]: ...
+    async def sock_connect(self, sock: socket, address: _Address) -> None: ...
+    async def sock_recv(self, sock: socket, n: int) -> bytes: ...
+    async def sock_recv_into(self, sock: socket, buf: WriteableBuffer) -> int: ...
+    async def sock_recvfrom(self, sock: socket, bufsize: int) -> tuple[bytes, Any]: ...
+    async def sock_recvfrom_into(
+        self, sock: socket, buf: WriteableBuffer, nbytes: int = ...
+    ) -> tuple[int, Any]: ...
+    async def sock_sendall(self, sock: socket, data: ReadableBuffer) -> None: ...
+    async def sock_sendto(self, sock: socket, data: ReadableBuffer, address: _Address) -> int: ...
+
+    # Signals
+    def add_signal_handler(
+        self, sig: int, callback: Callable[[Unpack[_Arguments]], object], *args: Unpack[_Arguments]
+    ) -> None: ...
+    def remove_signal_handler(self, sig: int) -> bool: ...
+
+    # Errors and debug mode
+    def set_exception_handler(self, handler: _ExceptionHandler | None) -> None: ...
+    def get_exception_handler(self) -> _ExceptionHandler | None: ...
+    def default_exception_handler(self, context: _ErrorContext) -> None: ...
+    def call_exception_handler(self, context: _ErrorContext) -> None: ...
+    def get_debug(self) -> bool: ...
+    def set_debug(self, enabled: bool) -> None: ...
+    @property
+    def slow_callback_duration(self) -> float: ...
+    @slow_callback_duration.setter
+    def slow_callback_duration(self, value: float) -> None: ...
+
+    # Not native yet: NotImplementedError
+    async def create_unix_connection(
+        self,
+        protocol_factory: Callable[[], _ProtocolT],
+        path: str | None = None,
+        *,
+        ssl: _Tls = None,
+        sock: socket | None = None,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> tuple[asyncio.Transport, _ProtocolT]: ...
+    if sys.version_info >= (3, 13):
+        async def create_unix_server(
+            self,
+            protocol_factory: _ProtocolFactory,
+            path: str | PathLike[str] | None = None,
+            *,
+            sock: socket | None = None,
+            backlog: int = 100,
+            ssl: _Tls = None,
+            ssl_handshake_timeout: float | None = None,
+            ssl_shutdown_timeout: float | None = None,
+            start_serving: bool = True,
+            cleanup_socket: bool = True,
+        ) -> Server: ...
+    else:
+        async def create_unix_server(
+            self,
+            protocol_factory: _ProtocolFactory,
+            path: str | PathLike[str] | None = None,
+            *,
+            sock: socket | None = None,
+            backlog: int = 100,
+            ssl: _Tls = None,
+            ssl_handshake_timeout: float | None = None,
+            ssl_shutdown_timeout: float | None = None,
+            start_serving: bool = True,
+        ) -> Server: ...
+
+    async def create_datagram_endpoint(
+        self,
+        protocol_factory: Callable[[], _ProtocolT],
+        local_addr: tuple[str, int] | str | None = None,
+        remote_addr: tuple[str, int] | str | None = None,
+        *,
+        family: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+        reuse_address: bool | None = None,
+        reuse_port: bool | None = None,
+        allow_broadcast: bool | None = None,
+        sock: socket | None = None,
+    ) -> tuple[asyncio.DatagramTransport, _ProtocolT]: ...
+    async def connect_read_pipe(
+        self, protocol_factory: Callable[[], _ProtocolT], pipe: Any
+    ) -> tuple[asyncio.ReadTransport, _ProtocolT]: ...
+    async def connect_write_pipe(
+        self, protocol_factory: Callable[[], _ProtocolT], pipe: Any
+    ) -> tuple[asyncio.WriteTransport, _ProtocolT]: ...
+    async def subprocess_shell(
+        self,
+        protocol_factory: Callable[[], _ProtocolT],
+        cmd: bytes | str,
+        *,
+        stdin: int | IO[Any] | None = -1,
+        stdout: int | IO[Any] | None = -1,
+        stderr: int | IO[Any] | None = -1,
+        **kwargs: Any,
+    ) -> tuple[asyncio.SubprocessTransport, _ProtocolT]: ...
+    async def subprocess_exec(
+        self,
+        protocol_factory: Callable[[], _ProtocolT],
+        *args: Any,
+        stdin: int | IO[Any] | None = -1,
+        stdout: int | IO[Any] | None = -1,
+        stderr: int | IO[Any] | None = -1,
+        **kwargs: Any,
+    ) -> tuple[asyncio.SubprocessTransport, _ProtocolT]: ...
+    async def sock_sendfile(
+        self, sock: socket, file: IO[bytes], offset: int = 0, count: int | None = None, *, fallback: bool | None = None
+    ) -> int: ...
+    async def sendfile(
+        self,
+        transport: asyncio.WriteTransport,
+        file: IO[bytes],
+        offset: int = 0,
+        count: int | None = None,
+        *,
+        fallback: bool = True,
+    ) -> int: ...
+
+if sys.version_info >= (3, 14):
+    class EventLoopPolicy(events._BaseDefaultEventLoopPolicy):
+        def new_event_loop(self) -> EventLoop: ...
+else:
+    class EventLoopPolicy(asyncio.DefaultEventLoopPolicy):
+        def new_event_loop(self) -> EventLoop: ...
+
+class Runner:
+    """Runs several coroutines on one loop, one after the other."""
+
+    def __new__(
+        cls, *, debug: bool | None = None, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    ) -> Self: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, exc_type: Unused, exc_value: Unused, exc_traceback: Unused) -> None: ...
+    def close(self) -> None: ...
+    def get_loop(self) -> asyncio.AbstractEventLoop: ...
+    def run(self, coro: _MainCoroutine[_T], *, context: Context | None = None) -> _T: ...
+
+if sys.version_info >= (3, 12):
+    def run(
+        main: _MainCoroutine[_T],
+        *,
+        debug: bool | None = None,
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    ) -> _T: ...
+else:
+    def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None) -> _T: ...
+
+def new_event_loop() -> EventLoop: ...
+def install() -> None: ...
+def uninstall() -> None: ...
