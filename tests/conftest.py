@@ -106,6 +106,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("implementation", rows, ids=[row.id for row in rows], indirect=True)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what is about rasyncio alone, without the fixtures above, when only the oracle was asked for."""
+    wanted = config.getoption("--implementation")
+    if not wanted or any(not row.is_oracle for row in IMPLEMENTATIONS if row.id in wanted):
+        return
+    left_out = [item for item in items if item.get_closest_marker("rasyncio_only")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
 def selected_ids(metafunc: pytest.Metafunc) -> set[str]:
     """Which rows this test runs on, after its marks and the command line."""
     wanted = set(metafunc.config.getoption("--implementation") or [row.id for row in IMPLEMENTATIONS])

@@ -1,6 +1,6 @@
-"""The other end of the wire for the network tests: plain sockets, recording protocols, and ways to wait without sleeping.
+"""The other end of the wire for the network tests: plain sockets, recording protocols, ways to wait.
 
-Peers are raw blocking sockets driven from threads, so that nothing of the loop under test is on both sides of a test.
+Peers are raw blocking sockets driven from threads, so that the loop under test is on one side of a test only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PATIENCE = 20.0
 """Seconds after which a peer gives up: far more than any test needs, so that it only ever ends a hang."""
 
 MORE_THAN_FITS = bytes(range(256)) * 4096
-"""One megabyte: more than the kernel holds of a `connected_pair`, so sending it has to wait for the reader."""
+"""One megabyte: more than the kernel holds of a `connected_pair`, so sending it waits for the reader."""
 
 
 def resolving(loop: Any, *addresses: tuple[Any, ...]) -> None:
@@ -68,7 +68,7 @@ def unused_port(host: str = "127.0.0.1", family: int = socket.AF_INET) -> int:
 
 @contextlib.contextmanager
 def stalled_address() -> Iterator[tuple[str, int]]:
-    """An address that neither answers nor refuses: its queue of connections is full, so the kernel drops the SYN."""
+    """An address that neither answers nor refuses: its queue is full, so the kernel drops the SYN."""
     with contextlib.ExitStack() as held:
         server = held.enter_context(listener(backlog=0))
         for _ in range(16):
@@ -82,7 +82,9 @@ def stalled_address() -> Iterator[tuple[str, int]]:
         yield server.getsockname()
 
 
-def connected_pair(host: str = "127.0.0.1", family: int = socket.AF_INET) -> tuple[socket.socket, socket.socket]:
+def connected_pair(
+    host: str = "127.0.0.1", family: int = socket.AF_INET
+) -> tuple[socket.socket, socket.socket]:
     """A TCP connection: the non-blocking end for the loop, and the blocking end of the peer.
 
     Between them the kernel holds about 64 KiB: a fixed size switches its tuning off. Less would make it slow.
@@ -130,6 +132,12 @@ def in_thread(function: Callable[..., Any], *args: Any) -> Awaitable[Any]:
     return asyncio.wait_for(asyncio.get_running_loop().run_in_executor(None, function, *args), PATIENCE)
 
 
+def ring(bell: asyncio.Future[Any], value: Any = None) -> None:
+    """Completes a future that may be complete already: a callback may come more than once."""
+    if not bell.done():
+        bell.set_result(value)
+
+
 async def soon(awaitable: Awaitable[Any]) -> Any:
     """Waits for what must come; a hang becomes a failure."""
     return await asyncio.wait_for(awaitable, PATIENCE)
@@ -138,7 +146,7 @@ async def soon(awaitable: Awaitable[Any]) -> Any:
 async def kernel_asked() -> None:
     """Returns once the loop has asked the kernel and run what it answered, twice over.
 
-    It is the barrier for "nothing more arrives": an event that was pending when this began has been delivered when it ends.
+    It is the barrier for "nothing more arrives": what was pending when this began is delivered when it ends.
     """
     loop = asyncio.get_running_loop()
     for _ in range(2):
@@ -147,7 +155,7 @@ async def kernel_asked() -> None:
             ours.setblocking(False)
             peer.send(b"x")
             seen = loop.create_future()
-            loop.add_reader(ours, lambda done=seen: None if done.done() else done.set_result(None))
+            loop.add_reader(ours, ring, seen)
             try:
                 await soon(seen)
             finally:
@@ -163,7 +171,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def open_sockets() -> dict[int, str]:
-    """The sockets this process has open. What a loop opens for itself, perhaps at its first run, is no socket."""
+    """The sockets this process has open. What a loop opens for itself at its first run is no socket."""
     held = {}
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
@@ -205,8 +213,13 @@ class Calls(asyncio.BaseProtocol):
         self.transport = transport
         self.made.set_result(transport)
 
+    def opened(self) -> asyncio.Transport:
+        """The transport, which a test may ask for once connection_made came."""
+        assert self.transport is not None
+        return self.transport
+
     def note(self, call: str, data: bytes) -> None:
-        """Keeps what arrived and wakes who waits for it; how many pieces it came in is the kernel's affair."""
+        """Keeps what arrived and wakes who waits for it; in how many pieces it came does not matter."""
         if self.calls[-1:] != [call]:
             self.calls.append(call)
         self.received += data
@@ -227,13 +240,11 @@ class Calls(asyncio.BaseProtocol):
 
     def pause_writing(self) -> None:
         self.calls.append("pause_writing")
-        if not self.paused.done():
-            self.paused.set_result(None)
+        ring(self.paused)
 
     def resume_writing(self) -> None:
         self.calls.append("resume_writing")
-        if not self.resumed.done():
-            self.resumed.set_result(None)
+        ring(self.resumed)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.calls.append("connection_lost")
@@ -267,7 +278,7 @@ class BufferedRecorder(Calls, asyncio.BufferedProtocol):
 async def transport_to_peer(
     protocol: asyncio.BaseProtocol, host: str = "127.0.0.1", family: int = socket.AF_INET
 ) -> tuple[asyncio.Transport, socket.socket]:
-    """A transport of the loop under test on one end of a TCP connection, and the raw socket of the other end."""
+    """A transport of the loop under test on one end of a connection, and the raw socket of the other."""
     ours, peer = connected_pair(host, family)
     transport, _ = await asyncio.get_running_loop().create_connection(lambda: protocol, sock=ours)
     return transport, peer

@@ -1,34 +1,56 @@
 """Types of the native part of rasyncio, checked against the binary by tests/typing.
 
-`Future`, `Task`, `Handle`, `TimerHandle`, `Server` and the transport answer `__class__` with asyncio's class, so
-`isinstance` finds them there. To a type checker they are subclasses of it: what asyncio's have is not repeated here.
-Signatures are those of the running Python's asyncio.
+Signatures are those of the running Python's asyncio. `Future`, `Task`, `Handle`, `TimerHandle`, `Server` and
+the transport answer `__class__` with asyncio's class, so `isinstance` finds them there; to a type checker
+they are subclasses of it, and what those classes have is not repeated here.
 """
 
 import asyncio
 import ssl as tls
 import sys
+from _socket import _Address
 from asyncio import events
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextvars import Context
 from os import PathLike
 from socket import AddressFamily, SocketKind, socket
-from types import CodeType, FrameType, TracebackType
-from typing import IO, Any, Protocol, TypeAlias, TypeVar, TypeVarTuple, Unpack, final, overload
+from types import CodeType, FrameType, GenericAlias, TracebackType
+from typing import IO, Any, Literal, Protocol, Self, TypeAlias, TypeVar, TypeVarTuple, Unpack, final, overload
 
 from _typeshed import FileDescriptorLike, ReadableBuffer, Unused, WriteableBuffer
-from typing_extensions import Self
+from typing_extensions import disjoint_base
+
+__all__ = [
+    "EventLoop",
+    "EventLoopPolicy",
+    "Future",
+    "FutureIter",
+    "Handle",
+    "Runner",
+    "Server",
+    "Task",
+    "TimerHandle",
+    "_Loop",
+    "_SelectorSocketTransport",
+    "coroutine",
+    "install",
+    "new_event_loop",
+    "run",
+    "uninstall",
+]
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
 _Arguments = TypeVarTuple("_Arguments")
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
 
-_Address: TypeAlias = tuple[Any, ...] | str | ReadableBuffer
-_AddressInformation: TypeAlias = tuple[
-    AddressFamily, SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
-]
+_AddressInformation: TypeAlias = (
+    tuple[Literal[AddressFamily.AF_INET], SocketKind, int, str, tuple[str, int]]
+    | tuple[
+        Literal[AddressFamily.AF_INET6], SocketKind, int, str, tuple[str, int, int, int] | tuple[int, bytes]
+    ]
+)
 _ErrorContext: TypeAlias = dict[str, Any]
 _ExceptionHandler: TypeAlias = Callable[[asyncio.AbstractEventLoop, _ErrorContext], object]
 _ProtocolFactory: TypeAlias = Callable[[], asyncio.BaseProtocol]
@@ -46,14 +68,54 @@ else:
     _MainCoroutine: TypeAlias = Coroutine[Any, Any, _T]
 
 class _TaskFactory(Protocol):
-    def __call__(self, loop: asyncio.AbstractEventLoop, coro: _TaskCoroutine[_T], /) -> asyncio.Future[_T]: ...
+    def __call__(
+        self, loop: asyncio.AbstractEventLoop, coro: _TaskCoroutine[_T], /
+    ) -> asyncio.Future[_T]: ...
 
-class Future(asyncio.Future[_T]): ...
-class Task(asyncio.Task[_T_co]): ...
-class Handle(asyncio.Handle): ...
-class TimerHandle(asyncio.TimerHandle, Handle): ...
-class Server(asyncio.Server): ...
-class _SelectorSocketTransport(asyncio.Transport): ...
+@disjoint_base
+class Future(asyncio.Future[_T]):
+    def __class_getitem__(cls, item: Any) -> GenericAlias: ...
+
+@disjoint_base
+class Task(asyncio.Task[_T_co]):
+    def __class_getitem__(cls, item: Any) -> GenericAlias: ...
+    def get_context(self) -> Context: ...
+
+@disjoint_base
+class Handle(asyncio.Handle):
+    def __new__(
+        cls,
+        callback: Callable[..., object],
+        args: Sequence[Any],
+        loop: asyncio.AbstractEventLoop,
+        context: Context | None = None,
+    ) -> Self: ...
+    def get_context(self) -> Context: ...
+
+@disjoint_base
+class TimerHandle(asyncio.TimerHandle):
+    def __new__(
+        cls,
+        when: float,
+        callback: Callable[..., object],
+        args: Sequence[Any],
+        loop: asyncio.AbstractEventLoop,
+        context: Context | None = None,
+    ) -> Self: ...
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ge__(self, value: asyncio.TimerHandle, /) -> bool: ...
+    def __gt__(self, value: asyncio.TimerHandle, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __le__(self, value: asyncio.TimerHandle, /) -> bool: ...
+    def __lt__(self, value: asyncio.TimerHandle, /) -> bool: ...
+
+@final
+class Server(asyncio.Server):
+    """What `EventLoop.create_server()` returns; it cannot be made otherwise."""
+
+@final
+class _SelectorSocketTransport(asyncio.Transport):
+    """A TCP connection. Named after the class whose `repr()` it shares."""
 
 @final
 class FutureIter(Generator[Any, Any, _T_co]):
@@ -69,7 +131,9 @@ class FutureIter(Generator[Any, Any, _T_co]):
         self, type: type[BaseException], value: object = None, traceback: TracebackType | None = None
     ) -> Any: ...
     @overload
-    def throw(self, type: BaseException, value: None = None, traceback: TracebackType | None = None) -> Any: ...
+    def throw(
+        self, type: BaseException, value: None = None, traceback: TracebackType | None = None
+    ) -> Any: ...
 
 @final
 class coroutine(Coroutine[Any, Any, _T_co]):
@@ -87,8 +151,6 @@ class coroutine(Coroutine[Any, Any, _T_co]):
     def cr_origin(self) -> tuple[tuple[str, int, str], ...] | None: ...
     @property
     def cr_running(self) -> bool: ...
-    @property
-    def cr_suspended(self) -> bool: ...
     def __await__(self) -> Generator[Any, Any, _T_co]: ...
     def close(self) -> None: ...
     def send(self, value: Any) -> Any: ...
@@ -97,11 +159,15 @@ class coroutine(Coroutine[Any, Any, _T_co]):
         self, type: type[BaseException], value: object = None, traceback: TracebackType | None = None
     ) -> Any: ...
     @overload
-    def throw(self, type: BaseException, value: None = None, traceback: TracebackType | None = None) -> Any: ...
+    def throw(
+        self, type: BaseException, value: None = None, traceback: TracebackType | None = None
+    ) -> Any: ...
 
-class EventLoop(asyncio.AbstractEventLoop):
-    """rasyncio's event loop. What is not native yet raises NotImplementedError (docs/differences.md lists it)."""
+@disjoint_base
+class _Loop:
+    """The native part of `EventLoop`."""
 
+    def __del__(self) -> None: ...
     @property
     def backend(self) -> str: ...
 
@@ -121,23 +187,29 @@ class EventLoop(asyncio.AbstractEventLoop):
     # Callbacks and timers
     def time(self) -> float: ...
     def call_soon(
-        self, callback: Callable[[Unpack[_Arguments]], object], *args: Unpack[_Arguments], context: Context | None = None
+        self,
+        callback: Callable[[Unpack[_Arguments]], object],
+        *args: *_Arguments,
+        context: Context | None = None,
     ) -> Handle: ...
     def call_soon_threadsafe(
-        self, callback: Callable[[Unpack[_Arguments]], object], *args: Unpack[_Arguments], context: Context | None = None
+        self,
+        callback: Callable[[Unpack[_Arguments]], object],
+        *args: *_Arguments,
+        context: Context | None = None,
     ) -> Handle: ...
     def call_later(
         self,
         delay: float,
         callback: Callable[[Unpack[_Arguments]], object],
-        *args: Unpack[_Arguments],
+        *args: *_Arguments,
         context: Context | None = None,
     ) -> TimerHandle: ...
     def call_at(
         self,
         when: float,
         callback: Callable[[Unpack[_Arguments]], object],
-        *args: Unpack[_Arguments],
+        *args: *_Arguments,
         context: Context | None = None,
     ) -> TimerHandle: ...
 
@@ -164,9 +236,9 @@ class EventLoop(asyncio.AbstractEventLoop):
 
     # Threads, names and addresses
     def run_in_executor(
-        self, executor: Executor | None, func: Callable[[Unpack[_Arguments]], _T], *args: Unpack[_Arguments]
+        self, executor: Executor | None, func: Callable[[Unpack[_Arguments]], _T], *args: *_Arguments
     ) -> Future[_T]: ...
-    def set_default_executor(self, executor: ThreadPoolExecutor) -> None: ...  # type: ignore[override]
+    def set_default_executor(self, executor: ThreadPoolExecutor) -> None: ...
     async def getaddrinfo(
         self,
         host: bytes | str | None,
@@ -283,11 +355,11 @@ class EventLoop(asyncio.AbstractEventLoop):
 
     # Descriptors and sockets
     def add_reader(
-        self, fd: FileDescriptorLike, callback: Callable[[Unpack[_Arguments]], Any], *args: Unpack[_Arguments]
+        self, fd: FileDescriptorLike, callback: Callable[[Unpack[_Arguments]], Any], *args: *_Arguments
     ) -> None: ...
     def remove_reader(self, fd: FileDescriptorLike) -> bool: ...
     def add_writer(
-        self, fd: FileDescriptorLike, callback: Callable[[Unpack[_Arguments]], Any], *args: Unpack[_Arguments]
+        self, fd: FileDescriptorLike, callback: Callable[[Unpack[_Arguments]], Any], *args: *_Arguments
     ) -> None: ...
     def remove_writer(self, fd: FileDescriptorLike) -> bool: ...
     async def sock_accept(self, sock: socket) -> tuple[socket, Any]: ...
@@ -303,7 +375,7 @@ class EventLoop(asyncio.AbstractEventLoop):
 
     # Signals
     def add_signal_handler(
-        self, sig: int, callback: Callable[[Unpack[_Arguments]], object], *args: Unpack[_Arguments]
+        self, sig: int, callback: Callable[[Unpack[_Arguments]], object], *args: *_Arguments
     ) -> None: ...
     def remove_signal_handler(self, sig: int) -> bool: ...
 
@@ -319,7 +391,10 @@ class EventLoop(asyncio.AbstractEventLoop):
     @slow_callback_duration.setter
     def slow_callback_duration(self, value: float) -> None: ...
 
-    # Not native yet: NotImplementedError
+# asyncio takes only thread pools for `set_default_executor()`; its interface leaves that open.
+class EventLoop(_Loop, asyncio.AbstractEventLoop):  # type: ignore[misc]
+    """rasyncio's event loop. What stands here is not native yet and raises NotImplementedError."""
+
     async def create_unix_connection(
         self,
         protocol_factory: Callable[[], _ProtocolT],
@@ -399,7 +474,13 @@ class EventLoop(asyncio.AbstractEventLoop):
         **kwargs: Any,
     ) -> tuple[asyncio.SubprocessTransport, _ProtocolT]: ...
     async def sock_sendfile(
-        self, sock: socket, file: IO[bytes], offset: int = 0, count: int | None = None, *, fallback: bool | None = None
+        self,
+        sock: socket,
+        file: IO[bytes],
+        offset: int = 0,
+        count: int | None = None,
+        *,
+        fallback: bool | None = None,
     ) -> int: ...
     async def sendfile(
         self,
@@ -414,10 +495,12 @@ class EventLoop(asyncio.AbstractEventLoop):
 if sys.version_info >= (3, 14):
     class EventLoopPolicy(events._BaseDefaultEventLoopPolicy):
         def new_event_loop(self) -> EventLoop: ...
+
 else:
     class EventLoopPolicy(asyncio.DefaultEventLoopPolicy):
         def new_event_loop(self) -> EventLoop: ...
 
+@disjoint_base
 class Runner:
     """Runs several coroutines on one loop, one after the other."""
 
@@ -430,16 +513,12 @@ class Runner:
     def get_loop(self) -> asyncio.AbstractEventLoop: ...
     def run(self, coro: _MainCoroutine[_T], *, context: Context | None = None) -> _T: ...
 
-if sys.version_info >= (3, 12):
-    def run(
-        main: _MainCoroutine[_T],
-        *,
-        debug: bool | None = None,
-        loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
-    ) -> _T: ...
-else:
-    def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None) -> _T: ...
-
+def run(
+    main: _MainCoroutine[_T],
+    *,
+    debug: bool | None = None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> _T: ...
 def new_event_loop() -> EventLoop: ...
 def install() -> None: ...
 def uninstall() -> None: ...

@@ -146,7 +146,9 @@ def test_a_generator_that_fails_to_close_is_reported(loop: Any, loop_errors: Any
     loop.run_until_complete(loop.shutdown_asyncgens())
     assert trace == ["closed"]
     [context] = loop_errors
-    assert context["message"] == f"an error occurred during closing of asynchronous generator {generators[0]!r}"
+    assert (
+        context["message"] == f"an error occurred during closing of asynchronous generator {generators[0]!r}"
+    )
     assert context["exception"] is error
     assert context["asyncgen"] is generators[0]
     assert set(context) == {"message", "exception", "asyncgen"}

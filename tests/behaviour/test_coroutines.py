@@ -253,7 +253,9 @@ def test_two_tasks_cannot_run_one_coroutine(loop: Any, run: Any, pair: Any) -> N
         coroutine = loop.sock_recv(ours, 10)
         first, second = loop.create_task(coroutine), loop.create_task(wrap(coroutine))
         await asyncio.sleep(0)
-        with pytest.raises(RuntimeError, match="coroutine is being awaited already|Task got bad yield|was used instead"):
+        with pytest.raises(
+            RuntimeError, match="coroutine is being awaited already|Task got bad yield|was used instead"
+        ):
             await second
         first.cancel()
         await asyncio.wait([first])
@@ -278,6 +280,7 @@ def test_one_that_waits_is_dropped_with_its_task(loop: Any, loop_errors: Any, so
     turn(loop)
     reference = weakref.ref(task)
     loop.remove_reader(sock)
+    loop.close()
     del task
     gc.collect()
     loop_errors.clear()

@@ -83,7 +83,9 @@ def test_another_thread_is_refused_in_debug_mode(loop: Any, name: str) -> None:
     loop.set_debug(True)
 
     def elsewhere() -> None:
-        with pytest.raises(RuntimeError, match="^Non-thread-safe operation invoked on an event loop other than"):
+        with pytest.raises(
+            RuntimeError, match="^Non-thread-safe operation invoked on an event loop other than"
+        ):
             SCHEDULERS[name](loop, print)
         loop.call_soon_threadsafe(trace.note, "threadsafe is allowed")
         loop.call_soon_threadsafe(loop.stop)
@@ -191,7 +193,9 @@ def test_a_slow_timer_is_reported(loop: Any, asyncio_log: Any) -> None:
     loop.call_later(0, slow)
     turn(loop)
     [report] = [message for message in asyncio_log.messages if " slow() " in message]
-    assert re.fullmatch(r"Executing <TimerHandle when=\d+\.\d+ slow\(\) at .*> took \d+\.\d{3} seconds", report)
+    assert re.fullmatch(
+        r"Executing <TimerHandle when=\d+\.\d+ slow\(\) at .*> took \d+\.\d{3} seconds", report
+    )
 
 
 def test_a_slow_step_of_a_task_is_reported_as_the_task(loop: Any, asyncio_log: Any) -> None:
@@ -203,8 +207,12 @@ def test_a_slow_step_of_a_task_is_reported_as_the_task(loop: Any, asyncio_log: A
     loop.run_until_complete(loop.create_task(work(), name="slow one"))
     reports = [message for message in asyncio_log.messages if "slow one" in message]
     assert len(reports) == 2
-    assert re.match(r"Executing <Task pending name='slow one' coro=<.*work\(\) running at .*:\d+> ", reports[0])
-    assert re.match(r"Executing <Task finished name='slow one' coro=<.*work\(\) done, defined at .*:\d+> ", reports[1])
+    assert re.match(
+        r"Executing <Task pending name='slow one' coro=<.*work\(\) running at .*:\d+> ", reports[0]
+    )
+    assert re.match(
+        r"Executing <Task finished name='slow one' coro=<.*work\(\) done, defined at .*:\d+> ", reports[1]
+    )
     assert all(re.search(r"> took \d+\.\d{3} seconds$", report) for report in reports)
 
 
@@ -232,5 +240,7 @@ def test_a_coroutine_that_is_never_awaited_says_where_it_was_made(loop: Any) -> 
         loop.run_until_complete(forget())
     [warning] = caught
     text = str(warning.message)
-    assert text.startswith("coroutine 'coroutine_function' was never awaited\nCoroutine created at (most recent call")
+    assert text.startswith(
+        "coroutine 'coroutine_function' was never awaited\nCoroutine created at (most recent call"
+    )
     assert text.rstrip().endswith("coroutine_function()")

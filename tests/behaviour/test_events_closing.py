@@ -154,7 +154,9 @@ def test_a_sleeping_task_of_a_closed_loop_is_reported_as_pending(loop: Any, asyn
     del task
     gc.collect()
     [message] = asyncio_log.errors()
-    assert message.startswith("Task was destroyed but it is pending!\ntask: <Task pending name='of a closed loop'")
+    assert message.startswith(
+        "Task was destroyed but it is pending!\ntask: <Task pending name='of a closed loop'"
+    )
 
 
 def test_a_loop_that_was_never_closed_warns(implementation: Any) -> None:

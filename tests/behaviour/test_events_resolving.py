@@ -11,10 +11,14 @@ import pytest
 
 def both(loop: Any, *arguments: Any, **options: Any) -> tuple[Any, Any]:
     """What the loop answers and what the socket module answers."""
-    return loop.run_until_complete(loop.getaddrinfo(*arguments, **options)), socket.getaddrinfo(*arguments, **options)
+    return loop.run_until_complete(loop.getaddrinfo(*arguments, **options)), socket.getaddrinfo(
+        *arguments, **options
+    )
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "::", "192.0.2.7", "2001:db8::7", "::ffff:1.2.3.4"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "::1", "0.0.0.0", "::", "192.0.2.7", "2001:db8::7", "::ffff:1.2.3.4"]
+)
 @pytest.mark.parametrize("port", [0, 80, 65535, "8080", None])
 @pytest.mark.parametrize("kind", [0, socket.SOCK_STREAM, socket.SOCK_DGRAM])
 def test_literals_resolve_as_in_the_socket_module(loop: Any, host: str, port: Any, kind: int) -> None:
@@ -31,7 +35,17 @@ def test_no_host_means_this_machine(loop: Any, family: int, flags: int) -> None:
     assert ours == expected
 
 
-ODD_LITERALS = [b"127.0.0.1", "127.1", "0x7f.1", "2130706433", "::1%lo", "fe80::1%1", "127.0.0.1\0.example", "", "1.2.3.256"]
+ODD_LITERALS = [
+    b"127.0.0.1",
+    "127.1",
+    "0x7f.1",
+    "2130706433",
+    "::1%lo",
+    "fe80::1%1",
+    "127.0.0.1\0.example",
+    "",
+    "1.2.3.256",
+]
 
 
 @pytest.mark.parametrize("host", ODD_LITERALS)

@@ -44,7 +44,9 @@ def test_a_context_without_a_message_has_a_default_one(loop: Any, asyncio_log: A
 
 def test_source_tracebacks_are_formatted(loop: Any, asyncio_log: Any) -> None:
     stack = traceback.extract_stack()
-    loop.call_exception_handler({"message": "something", "source_traceback": stack, "handle_traceback": stack})
+    loop.call_exception_handler(
+        {"message": "something", "source_traceback": stack, "handle_traceback": stack}
+    )
     [error] = asyncio_log.errors()
     assert "source_traceback: Object created at (most recent call last):\n" in error
     assert "handle_traceback: Handle created at (most recent call last):\n" in error
@@ -99,7 +101,9 @@ def test_a_raising_handler_is_logged_with_what_it_was_given(loop: Any, asyncio_l
     turn(loop)
     assert trace == ["after"]
     [record] = [record for record in asyncio_log.records if record.levelno >= logging.ERROR]
-    assert record.getMessage().startswith("Unhandled error in exception handler\ncontext: {'message': 'Exception in ")
+    assert record.getMessage().startswith(
+        "Unhandled error in exception handler\ncontext: {'message': 'Exception in "
+    )
     assert record.exc_info[0] is LookupError
     assert loop.get_exception_handler() is handler
 
@@ -167,7 +171,9 @@ def test_the_handler_runs_in_the_context_of_what_failed(loop: Any) -> None:
     assert trace == ["of the callback", "of the task", "unset"]
 
 
-def test_a_subclass_may_bring_its_own_default_handler(implementation: Any, loop: Any, asyncio_log: Any) -> None:
+def test_a_subclass_may_bring_its_own_default_handler(
+    implementation: Any, loop: Any, asyncio_log: Any
+) -> None:
     trace = Trace()
 
     class Mine(type(loop)):  # type: ignore[misc]

@@ -191,7 +191,9 @@ def test_another_executor_still_works_after_the_shutdown(loop: Any, run: Any) ->
         assert run(main(executor)) == 1
 
 
-@pytest.mark.skipif(sys.version_info < (3, 13), reason="3.12.1 has the timeout but waits for the threads all the same")
+@pytest.mark.skipif(
+    sys.version_info < (3, 13), reason="3.12.1 has the timeout but waits for the threads all the same"
+)
 def test_a_shutdown_that_takes_too_long_warns_and_goes_on(loop: Any, run: Any) -> None:
     release = threading.Event()
     started = threading.Event()
@@ -203,7 +205,9 @@ def test_a_shutdown_that_takes_too_long_warns_and_goes_on(loop: Any, run: Any) -
     async def main() -> None:
         future = loop.run_in_executor(None, block)
         assert started.wait(20)
-        with pytest.warns(RuntimeWarning, match=r"The executor did not finish(ing)? joining its threads within 0"):
+        with pytest.warns(
+            RuntimeWarning, match=r"The executor did not finish(ing)? joining its threads within 0"
+        ):
             await loop.shutdown_default_executor(timeout=0.01)
         release.set()
         await future

@@ -53,7 +53,9 @@ def test_a_child_runs_a_loop_of_its_own(loop: Any, implementation: Any) -> None:
     assert loop.run_until_complete(answer()) == "from the child"
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="before 3.12 the running loop was not reset in a child")
+@pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="before 3.12 the running loop was not reset in a child"
+)
 def test_in_a_child_forked_by_a_running_loop_none_is_running(loop: Any, implementation: Any) -> None:
     trace = Trace()
 
@@ -69,7 +71,9 @@ def test_in_a_child_forked_by_a_running_loop_none_is_running(loop: Any, implemen
     assert trace == ["no running event loop"]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="before 3.12 the running loop was not reset in a child")
+@pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="before 3.12 the running loop was not reset in a child"
+)
 def test_a_child_forked_by_a_running_loop_runs_its_own(loop: Any, implementation: Any) -> None:
     trace = Trace()
 

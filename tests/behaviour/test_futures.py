@@ -305,4 +305,6 @@ def test_a_future_of_a_closed_loop_still_reports(loop: Any, asyncio_log: Any) ->
     loop.close()
     del future
     [error] = asyncio_log.errors()
-    assert error.startswith("Future exception was never retrieved\nfuture: <Future finished exception=ValueError('lost')>")
+    assert error.startswith(
+        "Future exception was never retrieved\nfuture: <Future finished exception=ValueError('lost')>"
+    )

@@ -53,7 +53,9 @@ def test_one_two_and_many_callbacks_are_shown(future: Any) -> None:
     assert re.fullmatch(rf"<Future pending cb=\[named\(\) {PLACE}, named\(\) {PLACE}\]>", repr(future))
     for _ in range(8):
         future.add_done_callback(named)
-    assert re.fullmatch(rf"<Future pending cb=\[named\(\) {PLACE}, <8 more>, named\(\) {PLACE}\]>", repr(future))
+    assert re.fullmatch(
+        rf"<Future pending cb=\[named\(\) {PLACE}, <8 more>, named\(\) {PLACE}\]>", repr(future)
+    )
 
 
 def test_a_result_that_refers_to_its_future_is_shown(future: Any) -> None:
@@ -72,12 +74,22 @@ def test_a_representation_that_raises_comes_through_as_reprlib_shows_it(future: 
 
 def test_the_private_attributes_of_each_state(loop: Any) -> None:
     future = loop.create_future()
-    assert (future._state, future._result, future._exception, future._log_traceback) == ("PENDING", None, None, False)
+    assert (future._state, future._result, future._exception, future._log_traceback) == (
+        "PENDING",
+        None,
+        None,
+        False,
+    )
     assert future._loop is loop
     assert future._source_traceback is None
     assert future._cancel_message is None
     future.set_result(1)
-    assert (future._state, future._result, future._exception, future._log_traceback) == ("FINISHED", 1, None, False)
+    assert (future._state, future._result, future._exception, future._log_traceback) == (
+        "FINISHED",
+        1,
+        None,
+        False,
+    )
     future = loop.create_future()
     error = ValueError()
     future.set_exception(error)

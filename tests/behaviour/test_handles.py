@@ -67,7 +67,9 @@ def test_the_representation_names_the_callback(loop: Any) -> None:
 
 def test_the_representation_of_a_timer_says_when(loop: Any) -> None:
     handle = loop.call_at(loop.time() + 1000, plain)
-    assert re.fullmatch(rf"<TimerHandle when={handle.when()} plain\(\) at .*test_handles\.py:\d+>", repr(handle))
+    assert re.fullmatch(
+        rf"<TimerHandle when={handle.when()} plain\(\) at .*test_handles\.py:\d+>", repr(handle)
+    )
     handle.cancel()
     assert repr(handle) == f"<TimerHandle cancelled when={handle.when()}>"
 
@@ -193,7 +195,9 @@ def test_handles_can_be_made_by_hand(loop: Any, implementation: Any) -> None:
     assert timer.cancelled()
 
 
-def test_a_handle_made_by_hand_reports_what_its_callback_raises(loop: Any, loop_errors: Any, implementation: Any) -> None:
+def test_a_handle_made_by_hand_reports_what_its_callback_raises(
+    loop: Any, loop_errors: Any, implementation: Any
+) -> None:
     handle = implementation.module.Handle(lambda: 1 / 0, (), loop)
     handle._run()
     [context] = loop_errors

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.rasyncio_only(reason="the oracle, `python`, is run by every test itself")
+
 Outcome = tuple[int, str, str]
 Both = Callable[..., tuple[Outcome, Outcome]]
 
@@ -182,10 +184,16 @@ def test_the_traceback_of_a_script_is_the_same(both: Both, tmp_path: Path) -> No
     assert ours == expected
 
 
-def test_the_traceback_of_a_module_is_the_same_but_for_the_interpreters_frames(both: Both, tmp_path: Path) -> None:
+def test_the_traceback_of_a_module_is_the_same_but_for_the_interpreters_frames(
+    both: Both, tmp_path: Path
+) -> None:
     write(tmp_path, "program.py", "def fail():\n    raise ValueError('text')\n\nfail()\n")
     expected, ours = both("-m", "program")
-    assert (ours[0], ours[1], without_runpy(ours[2])) == (expected[0], expected[1], without_runpy(expected[2]))
+    assert (ours[0], ours[1], without_runpy(ours[2])) == (
+        expected[0],
+        expected[1],
+        without_runpy(expected[2]),
+    )
 
 
 def test_a_syntax_error_is_shown_the_same(both: Both, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import sys
 from typing import Any
 
 import pytest
-
 from net_peers import (
     LOOPBACKS,
     Recorder,
@@ -51,7 +50,7 @@ def test_a_blocking_socket_becomes_nonblocking(loop: Any, run: Any) -> None:
 
 def test_a_datagram_socket_is_refused(loop: Any, run: Any) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        refused = pytest.raises(ValueError, match="A Stream Socket was expected, got <socket.socket")
+        refused = pytest.raises(ValueError, match=r"A Stream Socket was expected, got <socket\.socket")
         with refused:
             run(loop.connect_accepted_socket(Recorder, sock))
 

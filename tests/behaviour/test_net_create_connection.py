@@ -7,7 +7,6 @@ import socket
 from typing import Any
 
 import pytest
-
 from net_peers import (
     LOOPBACKS,
     Recorder,
@@ -21,6 +20,7 @@ from net_peers import (
     stalled_address,
     unused_port,
 )
+
 
 async def exchange(server: socket.socket, transport: asyncio.Transport, protocol: Recorder) -> socket.socket:
     """Accepts the connection at the other end and proves it by a byte in each direction."""

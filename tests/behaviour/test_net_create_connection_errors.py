@@ -1,4 +1,4 @@
-"""loop.create_connection where it fails: arguments that contradict each other, refusals, cancellation; nothing stays open."""
+"""loop.create_connection where it fails: senseless arguments, refusals, cancellation; nothing stays open."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import sys
 from typing import Any
 
 import pytest
-
 from net_peers import (
     Recorder,
     connected_pair,
@@ -32,7 +31,10 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1 
     ("arguments", "message"),
     [
         ({}, "host and port was not specified and no sock specified"),
-        ({"host": "localhost", "server_hostname": "x", "port": 1}, "server_hostname is only meaningful with ssl"),
+        (
+            {"host": "localhost", "server_hostname": "x", "port": 1},
+            "server_hostname is only meaningful with ssl",
+        ),
         ({"port": 1, "ssl": True}, "You must set server_hostname when using ssl without a host"),
         ({"host": "", "port": 1, "ssl": True}, "You must set server_hostname when using ssl without a host"),
         (
@@ -65,7 +67,7 @@ def test_ssl_over_a_socket_needs_a_server_hostname(loop: Any, run: Any) -> None:
 
 def test_a_datagram_socket_is_refused(loop: Any, run: Any) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        refused = pytest.raises(ValueError, match="A Stream Socket was expected, got <socket.socket")
+        refused = pytest.raises(ValueError, match=r"A Stream Socket was expected, got <socket\.socket")
         with refused:
             run(loop.create_connection(Recorder, sock=sock))
 
@@ -117,7 +119,7 @@ def refused_addresses(*hosts: str) -> list[tuple[Any, ...]]:
 def test_several_refusals_are_all_named_in_one_error(loop: Any, run: Any, delay: float | None) -> None:
     addresses = refused_addresses("127.0.0.1", "127.0.0.2", "127.0.0.3")
     resolving(loop, *addresses)
-    with no_socket_left(), pytest.raises(OSError, match="^Multiple exceptions: ") as caught:
+    with no_socket_left(), pytest.raises(OSError, match=r"^Multiple exceptions: ") as caught:
         run(loop.create_connection(Recorder, "some name", 1, happy_eyeballs_delay=delay))
     for address in addresses:
         assert f"[Errno {errno.ECONNREFUSED}] Connect call failed {address}" in str(caught.value)
@@ -146,7 +148,7 @@ def test_interleave_alternates_the_families(
 ) -> None:
     addresses = refused_addresses("::1", "::1", "127.0.0.1", "127.0.0.2")
     resolving(loop, *addresses)
-    with pytest.raises(OSError, match="^Multiple exceptions: ") as caught:
+    with pytest.raises(OSError, match=r"^Multiple exceptions: ") as caught:
         run(loop.create_connection(Recorder, "some name", 1, **options))
     text = str(caught.value)
     assert sorted(range(4), key=lambda which: text.index(str(addresses[which]))) == order

@@ -11,7 +11,6 @@ import sys
 from typing import Any
 
 import pytest
-
 from net_peers import (
     LOOPBACKS,
     Recorder,
@@ -207,7 +206,9 @@ def test_an_address_of_another_machine_cannot_be_served(loop: Any, run: Any) -> 
         assert caught.value.errno == errno.EADDRNOTAVAIL
 
 
-@pytest.mark.skipif(sys.version_info < (3, 13), reason="addresses not available are passed over since Python 3.13")
+@pytest.mark.skipif(
+    sys.version_info < (3, 13), reason="addresses not available are passed over since Python 3.13"
+)
 def test_an_address_not_available_is_passed_over_when_another_is(loop: Any, run: Any) -> None:
     async def main() -> None:
         server = await loop.create_server(Echo, ["192.0.2.1", "127.0.0.1"], 0)
@@ -255,7 +256,7 @@ def test_host_or_port_beside_a_socket_is_a_value_error(loop: Any, run: Any, plac
 
 def test_a_datagram_socket_is_refused(loop: Any, run: Any) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        refused = pytest.raises(ValueError, match="A Stream Socket was expected, got <socket.socket")
+        refused = pytest.raises(ValueError, match=r"A Stream Socket was expected, got <socket\.socket")
         with refused:
             run(loop.create_server(Echo, sock=sock))
 

@@ -1,4 +1,4 @@
-"""Flow control of TCP transports: limits, pause_writing and resume_writing, against a peer that does not read."""
+"""Flow control of TCP transports: limits, pausing and resuming, against a peer that does not read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import sys
 from typing import Any
 
 import pytest
-
 from net_peers import (
     MORE_THAN_FITS,
     Recorder,
@@ -51,7 +50,9 @@ def test_limits_left_out_follow_from_the_other(
     run(main())
 
 
-@pytest.mark.parametrize("arguments", [{"high": 1, "low": 2}, {"low": -1}, {"high": -1}, {"high": -1, "low": -2}])
+@pytest.mark.parametrize(
+    "arguments", [{"high": 1, "low": 2}, {"low": -1}, {"high": -1}, {"high": -1, "low": -2}]
+)
 def test_limits_that_contradict_each_other_change_nothing(
     loop: Any, run: Any, arguments: dict[str, int]
 ) -> None:
@@ -101,8 +102,7 @@ def test_a_peer_that_reads_on_resumes_the_protocol_at_the_low_limit(loop: Any, r
 
     class Measuring(Recorder):
         def resume_writing(self) -> None:
-            assert self.transport is not None
-            sizes.append(self.transport.get_write_buffer_size())
+            sizes.append(self.opened().get_write_buffer_size())
             super().resume_writing()
 
     async def main() -> None:
@@ -129,18 +129,16 @@ def test_pausing_and_resuming_repeat_as_often_as_needed(loop: Any, run: Any) -> 
         most = 0
 
         def write_on(self, pieces: list[bytes]) -> None:
-            assert self.transport is not None
             self.pieces = pieces
             self.may_write = True
             self.go_on()
 
         def go_on(self) -> None:
-            assert self.transport is not None
             while self.may_write and self.pieces:
-                self.transport.write(self.pieces.pop())
-                self.most = max(self.most, self.transport.get_write_buffer_size())
+                self.opened().write(self.pieces.pop())
+                self.most = max(self.most, self.opened().get_write_buffer_size())
             if not self.pieces:
-                self.transport.close()
+                self.loop.call_soon(self.opened().close)
 
         def pause_writing(self) -> None:
             super().pause_writing()
@@ -163,6 +161,31 @@ def test_pausing_and_resuming_repeat_as_often_as_needed(loop: Any, run: Any) -> 
         changes = protocol.calls[1:-1]
         assert changes == ["pause_writing", "resume_writing"] * (len(changes) // 2)
         assert len(changes) > 2
+
+    run(main())
+
+
+def test_closing_inside_resume_writing_ends_the_connection_once(
+    implementation: Any, loop: Any, run: Any
+) -> None:
+    if implementation.is_oracle and sys.version_info < (3, 14):
+        pytest.skip("gh-156512: this asyncio then calls connection_lost twice")
+
+    class Closing(Recorder):
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self.opened().close()
+
+    async def main() -> None:
+        protocol = Closing()
+        transport, peer = await transport_to_peer(protocol)
+        transport.set_write_buffer_limits(high=0)
+        transport.write(MORE_THAN_FITS)
+        assert await in_thread(receive_to_end, peer) == MORE_THAN_FITS
+        assert await soon(protocol.lost) is None
+        await kernel_asked()
+        assert protocol.calls == ["connection_made", "pause_writing", "resume_writing", "connection_lost"]
+        peer.close()
 
     run(main())
 

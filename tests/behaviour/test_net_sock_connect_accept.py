@@ -10,7 +10,6 @@ import ssl
 from typing import Any
 
 import pytest
-
 from net_peers import (
     LOOPBACKS,
     PATIENCE,

@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-
 from net_peers import (
     LOOPBACKS,
     Recorder,
@@ -97,7 +96,9 @@ def test_receiving_waits_for_bytes_that_come_later(loop: Any, run: Any, pair: An
 
 
 @every_way
-def test_no_more_than_asked_is_received_and_the_rest_waits(loop: Any, run: Any, pair: Any, receive: Receive) -> None:
+def test_no_more_than_asked_is_received_and_the_rest_waits(
+    loop: Any, run: Any, pair: Any, receive: Receive
+) -> None:
     ours, peer = pair
     peer.sendall(b"abcdef")
 
@@ -108,7 +109,9 @@ def test_no_more_than_asked_is_received_and_the_rest_waits(loop: Any, run: Any, 
 
 
 @every_way
-def test_end_of_stream_is_an_empty_answer_every_time(loop: Any, run: Any, pair: Any, receive: Receive) -> None:
+def test_end_of_stream_is_an_empty_answer_every_time(
+    loop: Any, run: Any, pair: Any, receive: Receive
+) -> None:
     ours, peer = pair
 
     async def main() -> list[bytes]:
@@ -145,7 +148,9 @@ def test_a_blocking_socket_is_refused_in_debug_mode(loop: Any, run: Any, pair: A
 
 
 @every_way
-def test_a_socket_with_a_timeout_is_refused_in_debug_mode(loop: Any, run: Any, pair: Any, receive: Receive) -> None:
+def test_a_socket_with_a_timeout_is_refused_in_debug_mode(
+    loop: Any, run: Any, pair: Any, receive: Receive
+) -> None:
     ours, _ = pair
     ours.settimeout(5)
     loop.set_debug(True)
@@ -156,9 +161,13 @@ def test_a_socket_with_a_timeout_is_refused_in_debug_mode(loop: Any, run: Any, p
 @every_way
 def test_an_ssl_socket_is_refused(loop: Any, run: Any, receive: Receive) -> None:
     context = ssl.create_default_context()
-    with context.wrap_socket(socket.socket(), server_hostname="localhost", do_handshake_on_connect=False) as sock:
-        with pytest.raises(TypeError, match="Socket cannot be of type SSLSocket"):
-            run(receive(loop, sock, 10))
+    with (
+        context.wrap_socket(
+            socket.socket(), server_hostname="localhost", do_handshake_on_connect=False
+        ) as sock,
+        pytest.raises(TypeError, match="Socket cannot be of type SSLSocket"),
+    ):
+        run(receive(loop, sock, 10))
 
 
 @every_way
@@ -287,8 +296,6 @@ def test_receiving_into_a_part_of_a_buffer_leaves_the_rest(loop: Any, run: Any, 
     assert buffer == b"...123...."
     ours.settimeout(5)
     assert receive_exactly(ours, 5) == b"45678"
-
-
 
 
 def test_a_datagram_tells_who_sent_it(loop: Any, run: Any, datagrams: Any) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
 from net_peers import (
     LOOPBACKS,
     MORE_THAN_FITS,
@@ -24,6 +23,7 @@ from net_peers import (
     reset,
     soon,
 )
+
 
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
@@ -82,7 +82,9 @@ def test_sendall_waits_for_a_peer_that_does_not_read(loop: Any, run: Any, pair: 
     assert run(main()) == MORE_THAN_FITS
 
 
-def test_cancelling_takes_the_writer_away_and_what_was_sent_is_a_prefix(loop: Any, run: Any, pair: Any) -> None:
+def test_cancelling_takes_the_writer_away_and_what_was_sent_is_a_prefix(
+    loop: Any, run: Any, pair: Any
+) -> None:
     ours, peer = pair
 
     async def main() -> bytes:

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-
 from net_peers import (
     LOOPBACKS,
     MORE_THAN_FITS,
@@ -152,9 +151,10 @@ def test_readuntil_of_no_separator_is_a_value_error(loop: Any, run: Any) -> None
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="several separators came with Python 3.13")
 def test_readuntil_any_of_several_separators(loop: Any, run: Any) -> None:
     async def test(reader: asyncio.StreamReader, peer: socket.socket) -> None:
+        separators: Any = b"\r\n", b";"
         peer.sendall(b"one\r\ntwo;three")
-        assert await soon(reader.readuntil((b"\r\n", b";"))) == b"one\r\n"
-        assert await soon(reader.readuntil((b"\r\n", b";"))) == b"two;"
+        assert await soon(reader.readuntil(separators)) == b"one\r\n"
+        assert await soon(reader.readuntil(separators)) == b"two;"
 
     reading(run, test)
 
@@ -261,10 +261,11 @@ def test_a_reader_nobody_reads_stops_the_transport_and_starts_it_again(loop: Any
         ours, peer = connected_pair()
         reader, writer = await asyncio.open_connection(sock=ours, limit=1000)
         sending = asyncio.ensure_future(in_thread(peer.sendall, MORE_THAN_FITS))
-        await until(lambda: not writer.transport.is_reading())
+        transport: Any = writer.transport
+        await until(lambda: not transport.is_reading())
         assert not sending.done()
         assert await soon(reader.readexactly(len(MORE_THAN_FITS))) == MORE_THAN_FITS
-        assert writer.transport.is_reading()
+        assert transport.is_reading()
         await sending
         peer.close()
         writer.close()

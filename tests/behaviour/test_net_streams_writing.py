@@ -1,4 +1,4 @@
-"""asyncio.open_connection and start_server on top of the loop, where data goes out: StreamWriter, drain, closing."""
+"""asyncio.open_connection and start_server on top of the loop, where data goes out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 from typing import Any
 
 import pytest
-
 from net_peers import (
     MORE_THAN_FITS,
     connect,

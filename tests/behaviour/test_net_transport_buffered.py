@@ -1,11 +1,10 @@
-"""What the transport does with the buffer of a BufferedProtocol, and with a protocol that hands out a bad one."""
+"""What the transport does with the buffer of a BufferedProtocol, good or bad."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-
 from net_peers import BufferedRecorder, closed, kernel_asked, soon, transport_to_peer
 
 
@@ -66,8 +65,10 @@ def test_data_lands_in_the_part_of_a_buffer_that_was_handed_out(loop: Any, run: 
     run(main())
 
 
-def lost_by(run: Any, loop_errors: list[dict[str, Any]], protocol_type: type[BufferedRecorder]) -> dict[str, Any]:
-    """Sends one byte to such a protocol, which must cost the connection and one report; answers the report."""
+def lost_by(
+    run: Any, loop_errors: list[dict[str, Any]], protocol_type: type[BufferedRecorder]
+) -> dict[str, Any]:
+    """Sends one byte to such a protocol, which must cost the connection; answers the one report."""
 
     async def main() -> None:
         protocol = protocol_type()

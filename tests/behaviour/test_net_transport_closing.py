@@ -1,4 +1,4 @@
-"""How a TCP transport ends: close, abort, reset; connection_lost comes exactly once and never from inside the call."""
+"""How a TCP transport ends: close, abort, reset; connection_lost comes once, and never inside the call."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import warnings
 from typing import Any
 
 import pytest
-
 from net_peers import (
     MORE_THAN_FITS,
     Recorder,
@@ -131,9 +130,8 @@ def test_ending_in_data_received(loop: Any, run: Any, end: str) -> None:
     class Ending(Recorder):
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
-            assert self.transport is not None
-            self.transport.write(b"the answer")
-            getattr(self.transport, end)()
+            self.opened().write(b"the answer")
+            getattr(self.opened(), end)()
 
     async def main() -> None:
         protocol = Ending()
@@ -173,9 +171,8 @@ def test_ending_inside_connection_lost_does_nothing(loop: Any, run: Any) -> None
     class Ending(Recorder):
         def connection_lost(self, exc: BaseException | None) -> None:
             super().connection_lost(exc)
-            assert self.transport is not None
-            self.transport.close()
-            self.transport.abort()
+            self.opened().close()
+            self.opened().abort()
 
     async def main() -> None:
         protocol = Ending()
@@ -190,8 +187,7 @@ def test_ending_inside_connection_lost_does_nothing(loop: Any, run: Any) -> None
 def test_the_descriptor_is_open_in_connection_lost_and_closed_after(loop: Any, run: Any) -> None:
     class Asking(Recorder):
         def connection_lost(self, exc: BaseException | None) -> None:
-            assert self.transport is not None
-            self.seen = self.transport.get_extra_info("socket").fileno()
+            self.seen = self.opened().get_extra_info("socket").fileno()
             super().connection_lost(exc)
 
     async def main() -> None:

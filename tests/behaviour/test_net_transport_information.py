@@ -8,7 +8,6 @@ import socket
 from typing import Any
 
 import pytest
-
 from net_peers import (
     LOOPBACKS,
     MORE_THAN_FITS,
@@ -210,8 +209,7 @@ class Marking(Recorder):
     """Sets the variable to what it receives, and answers what it was before."""
 
     def data_received(self, data: bytes) -> None:
-        assert self.transport is not None
-        self.transport.write(f"{variable.get()};".encode())
+        self.opened().write(f"{variable.get()};".encode())
         variable.set(data.decode())
 
 

@@ -7,7 +7,6 @@ import socket
 from typing import Any
 
 import pytest
-
 from net_peers import (
     LOOPBACKS,
     MORE_THAN_FITS,
@@ -62,11 +61,11 @@ def test_data_arrives_whole_and_in_order(loop: Any, run: Any, kind: type[Calls])
 
 
 def test_data_received_is_handed_bytes_that_are_the_protocols_to_keep(loop: Any, run: Any) -> None:
-    class Keeping(Recorder):
-        kept: list[bytes] = []
+    kept: list[bytes] = []
 
+    class Keeping(Recorder):
         def data_received(self, data: bytes) -> None:
-            self.kept.append(data)
+            kept.append(data)
             super().data_received(data)
 
     async def main() -> None:
@@ -75,8 +74,8 @@ def test_data_received_is_handed_bytes_that_are_the_protocols_to_keep(loop: Any,
         for word in b"one", b"two", b"six":
             peer.sendall(word)
             await protocol.read(len(protocol.received) + 3)
-        assert protocol.kept == [b"one", b"two", b"six"]
-        assert {type(chunk) for chunk in protocol.kept} == {bytes}
+        assert kept == [b"one", b"two", b"six"]
+        assert {type(chunk) for chunk in kept} == {bytes}
         await closed(transport, protocol, peer)
 
     run(main())
@@ -138,7 +137,7 @@ def test_eof_received_answering_true_keeps_the_transport_writable(
 def test_data_written_in_eof_received_is_sent_before_the_close(loop: Any, run: Any, kind: Any) -> None:
     class Farewell(kind):  # type: ignore[misc]
         def eof_received(self) -> bool | None:
-            self.transport.write(b"farewell")
+            self.opened().write(b"farewell")
             return super().eof_received()  # type: ignore[no-any-return]
 
     async def main() -> None:
@@ -235,7 +234,7 @@ def test_pausing_in_the_data_callback_stops_the_next_delivery(loop: Any, run: An
         def note(self, call: str, data: bytes) -> None:
             self.deliveries += 1
             super().note(call, data)
-            self.transport.pause_reading()
+            self.opened().pause_reading()
 
     async def main() -> None:
         protocol = OneAtATime()
@@ -275,8 +274,7 @@ def test_closing_in_data_received_delivers_no_more(loop: Any, run: Any) -> None:
     class Closing(Recorder):
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
-            assert self.transport is not None
-            self.transport.close()
+            self.opened().close()
 
     async def main() -> None:
         protocol = Closing()
@@ -317,8 +315,7 @@ def test_set_protocol_in_data_received_takes_effect_at_once(loop: Any, run: Any)
     class Upgrading(Recorder):
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
-            assert self.transport is not None
-            self.transport.set_protocol(second)
+            self.opened().set_protocol(second)
 
     second: BufferedRecorder
 

@@ -1,4 +1,4 @@
-"""TCP transports where data goes out: kinds of bytes, order, writelines, half-close, writing when it is too late."""
+"""TCP transports where data goes out: kinds of bytes, order, writelines, half-close, writing too late."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import sys
 from typing import Any
 
 import pytest
-
 from net_peers import (
     MORE_THAN_FITS,
     Recorder,
@@ -104,8 +103,7 @@ def test_what_is_written_in_connection_made_is_sent(loop: Any, run: Any) -> None
 def test_a_request_and_its_answer_go_back_and_forth(loop: Any, run: Any) -> None:
     class Echo(Recorder):
         def data_received(self, data: bytes) -> None:
-            assert self.transport is not None
-            self.transport.write(data)
+            self.opened().write(data)
 
     def talk(peer: socket.socket) -> None:
         for number in range(500):
@@ -121,7 +119,9 @@ def test_a_request_and_its_answer_go_back_and_forth(loop: Any, run: Any) -> None
     run(main())
 
 
-@pytest.mark.rasyncio_only("asyncio sends what the buffer holds when the kernel takes it, not what was written")
+@pytest.mark.rasyncio_only(
+    "asyncio sends what the buffer holds when the kernel takes it, not what was written"
+)
 def test_a_buffer_changed_after_the_write_does_not_change_what_is_sent(loop: Any, run: Any) -> None:
     def write(transport: asyncio.Transport) -> None:
         for size in 1_000, 1_000_000:
@@ -265,7 +265,9 @@ def test_writing_after_the_connection_was_lost_is_dropped(loop: Any, run: Any, a
     assert asyncio_log.messages.count("socket.send() raised exception.") == 3
 
 
-def test_writelines_after_close_is_dropped(implementation: Any, loop: Any, run: Any, asyncio_log: Any) -> None:
+def test_writelines_after_close_is_dropped(
+    implementation: Any, loop: Any, run: Any, asyncio_log: Any
+) -> None:
     if implementation.is_oracle and (3, 12) <= sys.version_info < (3, 14):
         pytest.skip("this asyncio forgets how to write at close() and calls None")
 

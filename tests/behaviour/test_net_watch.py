@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-
 from net_peers import (
     MORE_THAN_FITS,
     Recorder,
@@ -21,6 +20,7 @@ from net_peers import (
     connected_pair,
     kernel_asked,
     reset,
+    ring,
     soon,
     transport_to_peer,
 )
@@ -192,7 +192,7 @@ def test_a_reader_sees_the_peer_hang_up(loop: Any, run: Any, pair: Any) -> None:
 
     async def main() -> bytes:
         seen: asyncio.Future[bytes] = loop.create_future()
-        loop.add_reader(ours, lambda: seen.done() or seen.set_result(ours.recv(10)))
+        loop.add_reader(ours, lambda: ring(seen, ours.recv(10)))
         await kernel_asked()
         peer.close()
         data: bytes = await soon(seen)
@@ -209,7 +209,7 @@ def test_either_direction_sees_a_reset(loop: Any, run: Any, pair: Any, direction
 
     async def main() -> None:
         seen: asyncio.Future[None] = loop.create_future()
-        add(loop, direction)(ours, lambda: seen.done() or seen.set_result(None))
+        add(loop, direction)(ours, ring, seen)
         await kernel_asked()
         assert not seen.done()
         reset(peer)
@@ -305,9 +305,9 @@ def test_the_descriptor_of_a_transport_is_refused_while_it_is_open(
         transport, peer = await transport_to_peer(protocol)
         sock = transport.get_extra_info("socket")
         for of_transport in sock, sock.fileno():
-            with pytest.raises(RuntimeError, match="File descriptor .* is used by transport"):
+            with pytest.raises(RuntimeError, match=r"File descriptor .* is used by transport"):
                 add(loop, direction)(of_transport, print)
-            with pytest.raises(RuntimeError, match="File descriptor .* is used by transport"):
+            with pytest.raises(RuntimeError, match=r"File descriptor .* is used by transport"):
                 remove(loop, direction)(of_transport)
         await closed(transport, protocol, peer)
 
@@ -335,7 +335,7 @@ def test_a_closed_socket_cannot_be_added(loop: Any, pair: Any, direction: str) -
 def test_a_socket_closed_while_watched_can_still_be_removed_by_its_object(
     loop: Any, run: Any, pair: Any, direction: str
 ) -> None:
-    ours, peer = pair
+    ours, _ = pair
 
     async def main() -> None:
         calls: list[str] = []
@@ -372,9 +372,7 @@ def test_a_regular_file_is_refused_by_the_kernel(loop: Any, tmp_path: pathlib.Pa
 
 
 @both_directions
-def test_a_closed_loop_refuses_to_add_and_has_nothing_to_remove(
-    loop: Any, pair: Any, direction: str
-) -> None:
+def test_a_closed_loop_refuses_to_add_and_has_nothing_to_remove(loop: Any, pair: Any, direction: str) -> None:
     ours, _ = pair
     add(loop, direction)(ours, print)
     loop.close()

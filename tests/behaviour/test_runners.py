@@ -49,7 +49,9 @@ def test_run_makes_a_loop_of_its_module_and_closes_it(module: Any, implementatio
 def test_run_cannot_be_called_from_a_running_loop(module: Any) -> None:
     async def main() -> None:
         coroutine = answer()
-        with pytest.raises(RuntimeError, match=r"asyncio\.run\(\) cannot be called from a running event loop"):
+        with pytest.raises(
+            RuntimeError, match=r"asyncio\.run\(\) cannot be called from a running event loop"
+        ):
             module.run(coroutine)
         coroutine.close()
 
@@ -265,7 +267,9 @@ def test_a_runner_refuses_while_a_loop_runs(module: Any) -> None:
 
         async def main() -> None:
             coroutine = answer()
-            with pytest.raises(RuntimeError, match=r"Runner\.run\(\) cannot be called from a running event loop"):
+            with pytest.raises(
+                RuntimeError, match=r"Runner\.run\(\) cannot be called from a running event loop"
+            ):
                 runner.run(coroutine)
             coroutine.close()
 

@@ -269,7 +269,9 @@ def test_cancelling_and_uncancel_count(loop: Any) -> None:
     loop.run_until_complete(task)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 13), reason="uncancel takes back a pending cancellation from 3.13 on")
+@pytest.mark.skipif(
+    sys.version_info < (3, 13), reason="uncancel takes back a pending cancellation from 3.13 on"
+)
 def test_uncancel_takes_back_a_cancellation_that_was_not_delivered(loop: Any) -> None:
     async def work() -> str:
         task = asyncio.current_task()

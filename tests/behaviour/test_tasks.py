@@ -314,7 +314,9 @@ def test_a_future_of_another_loop_cannot_be_awaited(loop: Any, run: Any, impleme
     theirs = other.create_future()
 
     async def main() -> None:
-        with pytest.raises(RuntimeError, match=r"^Task <Task pending .* got Future <Future pending> attached to a diff"):
+        with pytest.raises(
+            RuntimeError, match=r"^Task <Task pending .* got Future <Future pending> attached to a diff"
+        ):
             await theirs
 
     run(main)

@@ -12,8 +12,12 @@ from turns import Trace, turn
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
-needs_eager_factory = pytest.mark.skipif(sys.version_info < (3, 12), reason="eager_task_factory came with 3.12")
-needs_eager_start = pytest.mark.skipif(sys.version_info < (3, 14), reason="create_task(eager_start=) came with 3.14")
+needs_eager_factory = pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="eager_task_factory came with 3.12"
+)
+needs_eager_start = pytest.mark.skipif(
+    sys.version_info < (3, 14), reason="create_task(eager_start=) came with 3.14"
+)
 
 
 async def answer() -> int:
@@ -40,7 +44,9 @@ def test_a_factory_makes_the_tasks(loop: Any, implementation: Any) -> None:
     assert len(trace) == 1
 
 
-def test_run_until_complete_and_ensure_future_use_the_factory(loop: Any, run: Any, implementation: Any) -> None:
+def test_run_until_complete_and_ensure_future_use_the_factory(
+    loop: Any, run: Any, implementation: Any
+) -> None:
     trace = Trace()
 
     def factory(loop: Any, coroutine: Any, **options: Any) -> Any:
@@ -79,7 +85,9 @@ def test_a_factory_gets_the_context(loop: Any) -> None:
 
 
 def test_the_name_reaches_the_task_a_factory_makes(loop: Any, implementation: Any) -> None:
-    loop.set_task_factory(lambda loop, coroutine, **options: implementation.task_type(coroutine, loop=loop, **options))
+    loop.set_task_factory(
+        lambda loop, coroutine, **options: implementation.task_type(coroutine, loop=loop, **options)
+    )
     task = loop.create_task(answer(), name="given")
     assert task.get_name() == "given"
     turn(loop)
@@ -302,7 +310,9 @@ def test_an_eager_factory_can_be_overruled(loop: Any, run: Any) -> None:
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="eager_start is an option from 3.14 on")
-@pytest.mark.skipif((3, 13, 3) <= sys.version_info < (3, 14), reason="3.13.3 and later hand options to the task class")
+@pytest.mark.skipif(
+    (3, 13, 3) <= sys.version_info < (3, 14), reason="3.13.3 and later hand options to the task class"
+)
 def test_create_task_has_no_such_option_yet(loop: Any) -> None:
     coroutine = answer()
     with pytest.raises(TypeError):

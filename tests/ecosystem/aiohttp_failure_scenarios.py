@@ -135,7 +135,7 @@ async def nobody_listens() -> Any:
 
 
 async def handler_raises() -> Any:
-    """An error in a handler costs that request a 500 and nothing else."""
+    """An HTTP error raised by a handler is the answer to that request and nothing else."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
         if request.path == "/bad":

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -172,6 +173,24 @@ async def stream_up(pieces: int) -> Any:
     async with client_of(handler) as session, session.post("/", data=body()) as response:
         lines = [line.decode().strip() async for line in response.content]
     return {"bytes": int(lines[0]), "equal": lines[1] == sent.hexdigest()}
+
+
+async def send_file(folder: str, copies: int) -> Any:
+    """A file whole, a part of it, and one that is not there."""
+    path = Path(folder) / "pattern.bin"
+    path.write_bytes(PATTERN * copies)
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.FileResponse(path if request.path == "/there" else path.with_name("missing"))
+
+    async with client_of(handler) as session:
+        async with session.get("/there") as response:
+            whole = await response.read() == PATTERN * copies
+        async with session.get("/there", headers={"Range": "bytes=100-299"}) as response:
+            part = [response.status, await response.read() == PATTERN[100:300]]
+        async with session.get("/missing") as response:
+            missing = response.status
+    return {"whole": whole, "part": part, "missing": missing}
 
 
 async def websocket(messages: int) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from scenario import Runner
 
 USES = "aiohttp_scenarios"
@@ -31,6 +33,11 @@ def test_a_body_streamed_to_a_slow_reader_holds_the_server_back_and_arrives_whol
 
 def test_a_body_streamed_to_the_server_arrives_whole(runner: Runner) -> None:
     assert runner(USES, "stream_up", pieces=100) == {"bytes": 100 * PATTERN_SIZE, "equal": True}
+
+
+def test_a_file_is_sent_whole_and_in_part(runner: Runner, tmp_path: Path) -> None:
+    seen = runner(USES, "send_file", folder=str(tmp_path), copies=20)
+    assert seen == {"whole": True, "part": [206, True], "missing": 404}
 
 
 def test_a_websocket_carries_messages_of_all_kinds_and_closes_with_its_code(runner: Runner) -> None:
@@ -82,7 +89,7 @@ def test_a_port_where_nothing_listens_refuses_the_request(runner: Runner) -> Non
     assert runner(FAILURES, "nobody_listens") == [["ClientConnectorError", "ConnectionRefusedError"]]
 
 
-def test_an_error_in_a_handler_costs_that_request_only(runner: Runner) -> None:
+def test_an_http_error_raised_by_a_handler_answers_that_request_only(runner: Runner) -> None:
     assert runner(FAILURES, "handler_raises") == [[200, "good"], [500, "caught"], [200, "good"]]
 
 

@@ -1,4 +1,4 @@
-"""The server of test_descriptor_exhaustion: echoes with few descriptors to spare, and answers questions about itself.
+"""The server of test_descriptor_exhaustion: echoes with few descriptors, and tells of itself when asked.
 
     python exhausted_server.py MODULE DESCRIPTORS
 

@@ -1,6 +1,6 @@
 """Cancelled at every await: connecting, accepting, receiving and sending leak no descriptor and lose no byte.
 
-Each operation is cancelled after 0, 1, 2... steps of the loop until one attempt gets through before the cancellation.
+Each operation is cancelled after 0, 1, 2... steps of the loop, until one attempt gets through before that.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-
 from net_peers import (
     MORE_THAN_FITS,
     Recorder,
-    connected_pair,
     connect,
+    connected_pair,
     in_thread,
     kernel_asked,
     listener,
@@ -35,8 +34,8 @@ STEPS_WITHOUT_THREADS = 25
 async def cancelled_after(steps: int, work: Awaitable[Any]) -> Any:
     """Runs `work` for so many steps, cancels it, and answers its result, or None when the cancellation won.
 
-    The first steps are turns of the loop. What needs more of them waits for another thread, which a turn does not
-    wait for, so the later steps go to a thread and back.
+    The first steps are turns of the loop. What needs more of them waits for another thread, which no turn
+    waits for, so the later steps go to a thread and back.
     """
     task = asyncio.ensure_future(work)
     for step in range(steps):
@@ -57,7 +56,7 @@ async def at_every_step(attempt: Callable[[int], Awaitable[bool]]) -> None:
 
 
 def connect_at_every_step(loop: Any, run: Any, host: str, **options: Any) -> None:
-    """Cancels create_connection at each of its steps, several times over, and looks for descriptors left behind."""
+    """Cancels create_connection at each of its steps, several times over, and looks for what is left."""
 
     async def main(port: int) -> None:
         async def attempt(steps: int) -> bool:
@@ -78,7 +77,11 @@ def connect_at_every_step(loop: Any, run: Any, host: str, **options: Any) -> Non
 
 @pytest.mark.parametrize(
     ("host", "options"),
-    [("127.0.0.1", {}), ("127.0.0.1", {"local_addr": ("127.0.0.2", 0)}), ("localhost", {"family": socket.AF_INET})],
+    [
+        ("127.0.0.1", {}),
+        ("127.0.0.1", {"local_addr": ("127.0.0.2", 0)}),
+        ("localhost", {"family": socket.AF_INET}),
+    ],
 )
 def test_create_connection_leaks_nothing(loop: Any, run: Any, host: str, options: dict[str, Any]) -> None:
     connect_at_every_step(loop, run, host, **options)

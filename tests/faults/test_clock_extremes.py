@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 import pytest
-
 from net_peers import kernel_asked, soon
 
 
@@ -125,7 +124,7 @@ def test_what_is_no_time_is_a_type_error(loop: Any, run: Any, method: str, wrong
 
 
 def test_many_cancelled_far_deadlines_are_forgotten(loop: Any, run: Any) -> None:
-    """A server that sets and cancels a timeout per request must not keep them until they would have been due."""
+    """A server sets and cancels a timeout per request; they must not stay until they would have been due."""
 
     async def main() -> None:
         handles = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import select
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from net_peers import PATIENCE, connect, receive_exactly
 
 pytestmark = pytest.mark.rasyncio_only("asyncio floods its log here, thousands of lines a second")
@@ -38,7 +38,7 @@ class Server:
         return self.process.stdout.readline()
 
     def state(self) -> dict[str, Any]:
-        """What the server knows of itself now; it answers from its loop, so this also proves that the loop turns."""
+        """What the server knows of itself now; its loop answers, so this also proves that the loop turns."""
         assert self.process.stdin is not None
         self.process.stdin.write("?\n")
         self.process.stdin.flush()
@@ -49,7 +49,12 @@ class Server:
 @pytest.fixture
 def server(implementation: Any) -> Iterator[Server]:
     process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("exhausted_server.py")), implementation.module_name, str(DESCRIPTORS)],
+        [
+            sys.executable,
+            str(Path(__file__).with_name("exhausted_server.py")),
+            implementation.module_name,
+            str(DESCRIPTORS),
+        ],
         env={**os.environ, **implementation.environment},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -90,7 +95,9 @@ class Crowd:
     def watch_until(self, answered: int) -> None:
         deadline = time.monotonic() + PATIENCE
         while len(self.answered) < answered:
-            assert time.monotonic() < deadline, f"only {len(self.answered)} of {answered} clients were answered"
+            assert time.monotonic() < deadline, (
+                f"only {len(self.answered)} of {answered} clients were answered"
+            )
             self.watch(0.05)
 
 
@@ -100,7 +107,9 @@ def crowd(server: Server) -> Iterator[Crowd]:
         yield Crowd(server, held)
 
 
-def test_a_crowd_is_neither_dropped_nor_reported_more_than_once_a_second(server: Server, crowd: Crowd) -> None:
+def test_a_crowd_is_neither_dropped_nor_reported_more_than_once_a_second(
+    server: Server, crowd: Crowd
+) -> None:
     crowd.watch(1.0)
     before = server.state()
     crowd.watch(WATCHED_SECONDS)
@@ -117,7 +126,7 @@ def test_a_crowd_is_neither_dropped_nor_reported_more_than_once_a_second(server:
     assert {report["errno"] for report in reports} == {errno.EMFILE}
     assert all(report["socket"] for report in reports)
     times = [report["time"] for report in reports]
-    assert all(later - earlier > 0.9 for earlier, later in zip(times, times[1:], strict=False)), times
+    assert all(later - earlier > 0.9 for earlier, later in itertools.pairwise(times)), times
 
 
 def test_those_who_wait_are_served_as_others_leave(server: Server, crowd: Crowd) -> None:

@@ -1,4 +1,4 @@
-"""A descriptor number used again after a close: what the kernel said of the old one never reaches the new one."""
+"""A descriptor number used again: what the kernel said of the old one never reaches the new one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import socket
 from typing import Any
 
 import pytest
-
-from net_peers import Recorder, closed, connected_pair, kernel_asked, soon, transport_to_peer
+from net_peers import Recorder, closed, connected_pair, kernel_asked, ring, soon, transport_to_peer
 
 
 def onto(number: int, sock: socket.socket) -> socket.socket:
@@ -73,7 +72,7 @@ def test_a_number_closed_behind_the_loops_back_can_be_watched_again(
         if fresh.fileno() != loop_side:
             fresh = onto(loop_side, fresh)
         seen: asyncio.Future[None] = loop.create_future()
-        getattr(loop, f"add_{direction}")(fresh, lambda: seen.done() or seen.set_result(None))
+        getattr(loop, f"add_{direction}")(fresh, ring, seen)
         fresh_peer.sendall(b"x")
         await soon(seen)
         assert getattr(loop, f"remove_{direction}")(fresh) is True
@@ -84,14 +83,14 @@ def test_a_number_closed_behind_the_loops_back_can_be_watched_again(
 
 
 def test_a_transport_replaced_while_its_event_waits_gets_only_its_own_data(loop: Any, run: Any) -> None:
-    """Two transports are readable at once; the first to hear aborts the other, and a new one takes its number."""
+    """Two transports are readable at once; the first to hear aborts the other; a new one takes its number."""
 
     class Aborting(Recorder):
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             for protocol in protocols:
-                if protocol is not self and protocol.transport is not None:
-                    protocol.transport.abort()
+                if protocol is not self:
+                    protocol.opened().abort()
 
     protocols: list[Aborting] = []
 
@@ -101,7 +100,9 @@ def test_a_transport_replaced_while_its_event_waits_gets_only_its_own_data(loop:
             protocols.append(Aborting())
             _, peer = await transport_to_peer(protocols[-1])
             peers.append(peer)
-        number_of = [protocol.transport.get_extra_info("socket").fileno() for protocol in protocols]
+        number_of = [
+            transport.get_extra_info("socket").fileno() for transport in map(Recorder.opened, protocols)
+        ]
         for peer in peers:
             peer.sendall(b"old data")
         await kernel_asked()
@@ -120,8 +121,7 @@ def test_a_transport_replaced_while_its_event_waits_gets_only_its_own_data(loop:
         assert await fresh.read(8) == b"new data"
         assert aborted.calls == ["connection_made", "connection_lost"]
         await closed(transport, fresh, fresh_peer)
-        assert heard.transport is not None
-        await closed(heard.transport, heard, peers[0])
+        await closed(heard.opened(), heard, peers[0])
         peers[1].close()
 
     run(main())

@@ -1,15 +1,13 @@
-"""A protocol or factory that raises costs one connection at most, is reported in asyncio's words, and the server goes on."""
+"""A protocol or factory that raises costs one connection at most and is reported in asyncio's words."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from net_peers import (
     BufferedRecorder,
     Calls,
@@ -44,8 +42,7 @@ async def one_exchange(address: Any) -> None:
 class Echo(Recorder):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        assert self.transport is not None
-        self.transport.write(data)
+        self.opened().write(data)
 
 
 class Factory:
@@ -65,7 +62,7 @@ class Factory:
 def serve_one_that_raises(
     run: Any, loop: Any, misbehaving: Callable[[], Any], first: Callable[[socket.socket], Any]
 ) -> Factory:
-    """Runs a server whose first connection misbehaves when the client does `first`, and then serves three more."""
+    """Runs a server whose first connection misbehaves when the client does `first`; three more are served."""
     factory = Factory(misbehaving)
 
     async def main() -> None:
@@ -234,21 +231,21 @@ def test_an_interrupt_in_a_protocol_leaves_the_loop_and_the_loop_can_go_on(
             if data == b"stop":
                 raise error
 
+    made: list[Any] = []
+
     async def start() -> None:
-        nonlocal protocol, transport, peer
         protocol = Interrupting()
         transport, peer = await transport_to_peer(protocol)
+        made.extend([protocol, transport, peer])
         peer.sendall(b"stop")
 
     async def go_on() -> None:
+        protocol, transport, peer = made
         peer.sendall(b", and on")
         assert await protocol.read(12) == b"stop, and on"
         await closed(transport, protocol, peer)
 
-    protocol: Interrupting
-    transport: asyncio.Transport
-    peer: socket.socket
-    with pytest.raises(error):  # noqa: PT012 - the turn that reads may be the last one of start()
+    with pytest.raises(error):
         run(start())
         loop.run_forever()
     run(go_on())
@@ -261,7 +258,8 @@ def test_an_exception_handler_that_raises_does_not_stop_the_server(
         raise ZeroDivisionError("from the exception handler")
 
     class Raising(Recorder):
-        data_received = raising
+        def data_received(self, data: bytes) -> None:
+            raise Failure
 
     loop.set_exception_handler(handler)
     serve_one_that_raises(run, loop, Raising, send)

@@ -1,4 +1,4 @@
-"""Peers that reset at every stage of a connection: each costs itself, is told once, and the server goes on."""
+"""Peers that reset at every stage of a connection: each costs itself only, and is told once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from net_peers import (
     MORE_THAN_FITS,
     BufferedRecorder,
@@ -40,8 +39,7 @@ class Server:
     async def __aexit__(self, *_: object) -> None:
         self.server.close()
         for protocol in self.protocols:
-            assert protocol.transport is not None
-            protocol.transport.abort()
+            protocol.opened().abort()
             await soon(protocol.lost)
         await soon(self.server.wait_closed())
 
@@ -61,8 +59,7 @@ class Server:
         client, protocol = await self.connection()
         client.sendall(b"hello")
         assert await protocol.read(5) == b"hello"
-        assert protocol.transport is not None
-        protocol.transport.write(b"world")
+        protocol.opened().write(b"world")
         assert await in_thread(receive_exactly, client, 5) == b"world"
         client.close()
         await soon(protocol.lost)
@@ -90,30 +87,27 @@ async def with_data_unread(server: Server) -> None:
 
 async def while_the_server_writes(server: Server) -> None:
     client, protocol = await server.connection()
-    assert protocol.transport is not None
-    protocol.transport.write(MORE_THAN_FITS * 10)
+    protocol.opened().write(MORE_THAN_FITS * 10)
     await kernel_asked()
     reset(client)
     assert isinstance(await soon(protocol.lost), (ConnectionResetError, BrokenPipeError))
-    assert protocol.transport.get_write_buffer_size() == 0
+    assert protocol.opened().get_write_buffer_size() == 0
 
 
 async def while_the_server_does_not_read(server: Server) -> None:
     client, protocol = await server.connection()
-    assert protocol.transport is not None
-    protocol.transport.pause_reading()
+    protocol.opened().pause_reading()
     reset(client)
     await kernel_asked()
     assert not protocol.lost.done()
-    protocol.transport.resume_reading()
+    protocol.opened().resume_reading()
     assert isinstance(await soon(protocol.lost), ConnectionResetError)
 
 
 async def while_a_close_flushes(server: Server) -> None:
     client, protocol = await server.connection()
-    assert protocol.transport is not None
-    protocol.transport.write(MORE_THAN_FITS * 10)
-    protocol.transport.close()
+    protocol.opened().write(MORE_THAN_FITS * 10)
+    protocol.opened().close()
     await kernel_asked()
     reset(client)
     assert isinstance(await soon(protocol.lost), (ConnectionResetError, BrokenPipeError))
@@ -121,8 +115,7 @@ async def while_a_close_flushes(server: Server) -> None:
 
 async def after_half_a_close(server: Server) -> None:
     client, protocol = await server.connection()
-    assert protocol.transport is not None
-    protocol.transport.write_eof()
+    protocol.opened().write_eof()
     await kernel_asked()
     reset(client)
     assert isinstance(await soon(protocol.lost), ConnectionResetError)
@@ -130,8 +123,7 @@ async def after_half_a_close(server: Server) -> None:
 
 async def after_the_server_closed(server: Server) -> None:
     client, protocol = await server.connection()
-    assert protocol.transport is not None
-    protocol.transport.close()
+    protocol.opened().close()
     reset(client)
     assert await soon(protocol.lost) is None
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-
 BURST = """
     import asyncio, os, signal
 
@@ -44,7 +43,7 @@ def test_a_thousand_signals_while_the_loop_is_busy_make_no_noise(script: Any) ->
 
 
 def test_signals_from_outside_do_not_disturb_a_conversation(script: Any) -> None:
-    """A child process fires them; the kernel may merge some, but the loop hears the last and loses no data."""
+    """A child process fires; the kernel may merge some, but the loop hears the last and loses no data."""
     result = script(
         """
         import asyncio, os, signal, subprocess, sys

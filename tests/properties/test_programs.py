@@ -12,8 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 FUTURES = 4
 TASKS = 4
@@ -68,7 +67,9 @@ def with_tasks(instructions: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
-task_instructions = st.recursive(st.one_of(simple, st.tuples(st.just("sleep"), st.just(0))), with_tasks, max_leaves=25)
+task_instructions = st.recursive(
+    st.one_of(simple, st.tuples(st.just("sleep"), st.just(0))), with_tasks, max_leaves=25
+)
 programs = st.lists(task_instructions, min_size=1, max_size=8)
 
 
@@ -118,7 +119,9 @@ class Machine:
         for self.turn in range(LAST_TURN):
             self.loop.call_soon(self.loop.stop)
             self.loop.run_forever()
-        self.note("end", [self.state(task) for task in self.tasks], [self.state(future) for future in self.futures])
+        self.note(
+            "end", [self.state(task) for task in self.tasks], [self.state(future) for future in self.futures]
+        )
         # What taking the program down adds is not part of it.
         return list(self.trace)
 
@@ -234,7 +237,9 @@ class Machine:
         return task and await asyncio.shield(task)
 
     async def gather(self, works: tuple[list[Any], list[Any]]) -> Any:
-        return await asyncio.gather(*(self.work(self.next_name(), work) for work in works), return_exceptions=True)
+        return await asyncio.gather(
+            *(self.work(self.next_name(), work) for work in works), return_exceptions=True
+        )
 
     async def group(self, instructions: list[Any]) -> Any:
         # One child only: a group keeps its children in a set, so the order it cancels them in is anybody's guess.

@@ -10,7 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use pyo3::exceptions::{PyGeneratorExit, PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyTypeError};
+use pyo3::exceptions::{PyGeneratorExit, PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyTraceback, PyType};
 use pyo3::intern;
@@ -18,6 +18,7 @@ use pyo3::intern;
 use crate::ffi::cell::GilCell;
 use crate::ffi::send::{self, Sent};
 use crate::ffi::slots::{SendSlot, next_result, stop_iteration};
+use crate::ffi::warning;
 
 type Body = Pin<Box<dyn Future<Output = PyResult<Py<PyAny>>> + Send>>;
 
@@ -336,18 +337,27 @@ fn answer(sent: Sent<'_>) -> PyResult<Bound<'_, PyAny>> {
 
 impl Drop for Coroutine {
     fn drop(&mut self) {
-        let unstarted = self.body.peek(|stage| matches!(stage, Stage::Created(_))).unwrap_or(false);
-        if !unstarted {
+        let (unstarted, suspended) = self
+            .body
+            .peek(|stage| (matches!(stage, Stage::Created(_)), matches!(stage, Stage::Suspended(_))))
+            .unwrap_or_default();
+        if !unstarted && !suspended {
             return;
         }
         Python::attach(|py| {
-            let text = format!("coroutine '{}' was never awaited", self.name);
-            let warnings = py.import(intern!(py, "warnings"));
-            let warned = warnings.and_then(|warnings| {
-                warnings.call_method1(intern!(py, "warn"), (text, py.get_type::<PyRuntimeWarning>()))
-            });
-            if let Err(error) = warned {
+            // It may die while an exception is on its way, which must be there again afterwards.
+            let pending = PyErr::take(py);
+            let outcome = if unstarted {
+                warning::runtime(py, &format!("coroutine '{}' was never awaited", self.name))
+            } else {
+                // The body cleans up behind itself, as that of a Python coroutine does.
+                self.close(py)
+            };
+            if let Err(error) = outcome {
                 error.write_unraisable(py, None);
+            }
+            if let Some(pending) = pending {
+                pending.restore(py);
             }
         });
     }

@@ -1,5 +1,7 @@
 //! `Handle` and `TimerHandle`: callbacks that the user asked for (asyncio: events.py).
 
+mod lock;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use pyo3::basic::CompareOp;
@@ -13,6 +15,7 @@ use crate::event_loop::Loop;
 use crate::ffi::cell::GilCell;
 use crate::ffi::{call, context};
 use crate::interop::{must_propagate, stdlib};
+use lock::Lock;
 
 /// A callback that is to run once, returned by `call_soon()` and `call_soon_threadsafe()`.
 ///
@@ -21,6 +24,8 @@ use crate::interop::{must_propagate, stdlib};
 pub(crate) struct Handle {
     event_loop: Py<PyAny>,
     state: GilCell<State>,
+    /// From `call_soon_threadsafe()` on 3.14.
+    lock: Option<Box<Lock>>,
 }
 
 struct State {
@@ -67,7 +72,14 @@ impl Handle {
             cancelled: false,
             debug,
         };
-        Ok(Self { event_loop, state: GilCell::new(state) })
+        Ok(Self { event_loop, state: GilCell::new(state), lock: None })
+    }
+
+    /// For a handle that other threads have: from 3.14 on they wait while its callback runs.
+    pub(crate) fn make_thread_safe(&mut self, py: Python<'_>) {
+        if py.version_info() >= (3, 14) {
+            self.lock = Some(Box::default());
+        }
     }
 
     pub(crate) fn is_cancelled(&self, py: Python<'_>) -> bool {
@@ -83,6 +95,17 @@ impl Handle {
     /// KeyboardInterrupt come back.
     #[inline]
     pub(crate) fn run(this: &Bound<'_, Self>) -> PyResult<()> {
+        match &this.get().lock {
+            None => Self::run_callback(this),
+            Some(lock) => {
+                let _held = lock.hold(this.py())?;
+                Self::run_callback(this)
+            }
+        }
+    }
+
+    #[inline]
+    fn run_callback(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
         let parts = this.get().state.with(py, |state| {
             let callback = state.callback.as_ref()?.clone_ref(py).into_bound(py);
@@ -234,13 +257,15 @@ impl Handle {
 
     /// Cancels the callback; nothing happens when it ran or was cancelled already.
     fn cancel(this: &Bound<'_, Self>) -> PyResult<()> {
+        let _held = this.get().lock.as_ref().map(|lock| lock.hold(this.py())).transpose()?;
         Self::cancel_once(this)?;
         Ok(())
     }
 
     /// Whether the callback was cancelled.
-    fn cancelled(&self, py: Python<'_>) -> bool {
-        self.is_cancelled(py)
+    fn cancelled(&self, py: Python<'_>) -> PyResult<bool> {
+        let _held = self.lock.as_ref().map(|lock| lock.hold(py)).transpose()?;
+        Ok(self.is_cancelled(py))
     }
 
     /// The `contextvars.Context` that the callback runs in.

@@ -45,6 +45,8 @@ pub(crate) struct Stdlib {
     pub(crate) ssl_socket: Option<Py<PyAny>>,
     pub(crate) ssl_context: Option<Py<PyAny>>,
     pub(crate) runner_class: Py<PyAny>,
+    /// `signal.set_wakeup_fd`, which is called even when the interpreter is about to end.
+    pub(crate) set_wakeup_fd: Py<PyAny>,
     set_running_loop: Py<PyAny>,
     get_running_loop: Py<PyAny>,
     register_task: Py<PyAny>,
@@ -121,6 +123,7 @@ impl Stdlib {
             ssl_socket: take("ssl", "SSLSocket").ok(),
             ssl_context: take("ssl", "SSLContext").ok(),
             runner_class: take("asyncio.runners", "Runner")?,
+            set_wakeup_fd: take("signal", "set_wakeup_fd")?,
             set_running_loop: take("asyncio.events", "_set_running_loop")?,
             get_running_loop: take("asyncio.events", "_get_running_loop")?,
             register_task: take("asyncio.tasks", "_register_task")?,
@@ -154,7 +157,7 @@ impl Stdlib {
     }
 
     /// Makes `task` (None: no task) the current one of `event_loop` and gives the one before.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn swap_current_task<'py>(
         &self,
         event_loop: &Bound<'py, PyAny>,

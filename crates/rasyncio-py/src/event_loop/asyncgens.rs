@@ -1,12 +1,12 @@
 //! Asynchronous generators: the loop knows those that were begun, closes those that are dropped, and all of them at the end.
 
-use pyo3::exceptions::PyResourceWarning;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::{Loop, Ready};
 use crate::coroutines::{Coroutine, wait_for};
+use crate::ffi::warning;
 use crate::handles::Handle;
 use crate::interop::stdlib;
 
@@ -69,10 +69,7 @@ impl Loop {
                 "asynchronous generator {} was scheduled after loop.shutdown_asyncgens() call",
                 generator.repr()?
             );
-            let keywords = PyDict::new(py);
-            keywords.set_item("source", this)?;
-            let arguments = (text, py.get_type::<PyResourceWarning>());
-            py.import(intern!(py, "warnings"))?.call_method(intern!(py, "warn"), arguments, Some(&keywords))?;
+            warning::resource(this.as_any(), &text)?;
         }
         Self::asyncgens(this)?.call_method1(intern!(py, "add"), (generator,))?;
         Ok(())

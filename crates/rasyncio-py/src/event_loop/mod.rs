@@ -63,7 +63,12 @@ pub(crate) enum Ready {
 /// Who is behind a descriptor.
 pub(crate) enum Source {
     /// `add_reader()` and `add_writer()`.
-    Watch { reader: Option<Py<Handle>>, writer: Option<Py<Handle>> },
+    Watch {
+        reader: Option<Py<Handle>>,
+        writer: Option<Py<Handle>>,
+        /// The file or socket, where the user gave that and no number: once it is closed, its number is known from here only.
+        object: Option<Py<PyAny>>,
+    },
     Stream(Py<TcpTransport>),
     /// A transport that waits for nothing now: the loop does not keep it alive.
     IdleStream(Py<PyWeakrefReference>),
@@ -147,7 +152,7 @@ impl Loop {
     }
 
     /// RuntimeError when the loop is closed, or belongs to the process that this one was forked from.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn check_usable(&self) -> PyResult<()> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(exceptions::runtime("Event loop is closed"));
@@ -161,7 +166,7 @@ impl Loop {
     }
 
     /// Puts `entry` behind everything that is ready. From the thread of the loop, or from any other that is attached and wakes the loop itself.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn schedule(&self, py: Python<'_>, entry: Ready) -> PyResult<()> {
         self.check_usable()?;
         if self.debug.load(Ordering::Relaxed) {
@@ -172,7 +177,7 @@ impl Loop {
     }
 
     /// `schedule` without the checks.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enqueue(&self, py: Python<'_>, entry: Ready) {
         self.ready.with(py, |ready| {
             // What other threads handed in before comes before, as on asyncio, where all share one queue.
@@ -214,7 +219,7 @@ impl Loop {
     }
 
     /// Tells the interpreter that `task` runs now. It stays told until something else than a step runs.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enter_task(&self, this: &Bound<'_, Self>, task: &Bound<'_, Task>) -> PyResult<()> {
         stdlib(this.py()).swap_current_task(this.as_any(), Some(task.as_any()))?;
         self.in_task.store(true, Ordering::Relaxed);
@@ -339,9 +344,10 @@ impl Ready {
 impl Source {
     fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
-            Self::Watch { reader, writer } => {
+            Self::Watch { reader, writer, object } => {
                 visit.call(reader)?;
-                visit.call(writer)
+                visit.call(writer)?;
+                visit.call(object)
             }
             Self::Stream(transport) => visit.call(transport),
             Self::Listener(listener) => visit.call(listener),

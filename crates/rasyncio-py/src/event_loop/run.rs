@@ -11,7 +11,6 @@
 
 use std::sync::atomic::Ordering;
 
-use pyo3::exceptions::PyResourceWarning;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -22,7 +21,7 @@ use rasyncio_core::scheduler::{Poll, ReadyQueue, Timers, timeout_until};
 use super::{Loop, Ready, Source};
 use crate::exceptions;
 use crate::ffi::call::call_one;
-use crate::ffi::context;
+use crate::ffi::{context, warning};
 use crate::futures::Future;
 use crate::handles::{Handle, format_callback};
 use crate::interop::{must_propagate, stdlib};
@@ -423,7 +422,7 @@ impl Loop {
     }
 
     /// Whether the loop runs.
-    fn is_running(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         self.thread.load(Ordering::Relaxed) != 0
     }
 
@@ -482,16 +481,11 @@ impl Loop {
         if this.get().is_closed() {
             return Ok(());
         }
-        let py = this.py();
-        let keywords = PyDict::new(py);
-        keywords.set_item("source", this)?;
-        let text = format!("unclosed event loop {}", this.repr()?);
-        let warning = (text, py.get_type::<PyResourceWarning>());
-        let warned = py.import(intern!(py, "warnings"))?.call_method(intern!(py, "warn"), warning, Some(&keywords));
+        let warned = warning::resource(this.as_any(), &format!("unclosed event loop {}", this.repr()?));
         if !this.get().is_running() {
-            this.call_method0(intern!(py, "close"))?;
+            this.call_method0(intern!(this.py(), "close"))?;
         }
-        warned.map(drop)
+        warned
     }
 }
 

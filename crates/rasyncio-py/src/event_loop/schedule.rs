@@ -117,7 +117,8 @@ impl Loop {
     ) -> PyResult<Py<Handle>> {
         let py = this.py();
         this.get().check_usable()?;
-        let handle = Self::handle(this, callback, args, context, "call_soon_threadsafe")?;
+        let mut handle = Self::handle(this, callback, args, context, "call_soon_threadsafe")?;
+        handle.make_thread_safe(py);
         let handle = Py::new(py, handle)?;
         this.get().inbox.push(Ready::Handle(handle.clone_ref(py)));
         Ok(handle)

@@ -122,9 +122,11 @@ impl Loop {
                 this.call_method1(intern!(py, "remove_signal_handler"), (number,))?;
             }
         }
-        if is_main_thread(py)? {
-            // Do not leave a descriptor behind that is about to be closed.
-            Self::give_wakeup_back(this, -1)?;
+        // Do not leave a descriptor behind that is about to be closed.
+        match Self::give_wakeup_back(this, -1) {
+            // Not the main thread.
+            Err(error) if error.is_instance_of::<PyValueError>(py) => {}
+            outcome => outcome?,
         }
         let pipe = this.get().signals.with(py, |signals| signals.pipe.take());
         if let Some((pipe, token)) = pipe {
@@ -146,9 +148,7 @@ fn set_wakeup_descriptor(py: Python<'_>, descriptor: i32) -> PyResult<i32> {
     let keywords = PyDict::new(py);
     // A storm of signals may fill the pipe: the loop is woken all the same.
     keywords.set_item("warn_on_full_buffer", false)?;
-    py.import(intern!(py, "signal"))?
-        .call_method(intern!(py, "set_wakeup_fd"), (descriptor,), Some(&keywords))?
-        .extract()
+    stdlib(py).set_wakeup_fd.bind(py).call((descriptor,), Some(&keywords))?.extract()
 }
 
 /// TypeError unless a number, ValueError unless a signal.
@@ -236,7 +236,7 @@ impl Loop {
             .call_method1(intern!(py, "signal"), (number, signal.getattr(default)?))
             .map_err(|error| uncatchable(py, error, number))?;
         let is_last = this.get().signals.with(py, |signals| signals.handlers.is_empty());
-        if is_last && !this.get().is_running() {
+        if is_last && !this.get().is_turning() {
             // A loop that runs keeps listening, for Ctrl+C.
             Self::give_wakeup_back(this, -1)?;
         }

@@ -1,9 +1,9 @@
 //! Watching descriptors: `add_reader()` and `add_writer()`, and the same for rasyncio's own coroutines.
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyInt, PyTuple};
 use rasyncio_core::reactor::{Operation, Reactor, Token};
 
 use super::{Loop, Ready, Source};
@@ -13,12 +13,12 @@ use crate::handles::Handle;
 impl Loop {
     /// Calls `handle` whenever `fd` is readable, instead of what was called before.
     pub(super) fn watch_reader(this: &Bound<'_, Self>, fd: i32, handle: Py<Handle>) -> PyResult<()> {
-        Self::watch(this, fd, Operation::Readable, handle)
+        Self::watch(this, fd, Operation::Readable, handle, None)
     }
 
     /// Calls `handle` whenever `fd` is writable, instead of what was called before.
     pub(super) fn watch_writer(this: &Bound<'_, Self>, fd: i32, handle: Py<Handle>) -> PyResult<()> {
-        Self::watch(this, fd, Operation::Writable, handle)
+        Self::watch(this, fd, Operation::Writable, handle, None)
     }
 
     /// Stops watching `fd` for reading; false when it was not watched.
@@ -31,20 +31,27 @@ impl Loop {
         Self::unwatch(this, fd, Operation::Writable)
     }
 
-    fn watch(this: &Bound<'_, Self>, fd: i32, operation: Operation, handle: Py<Handle>) -> PyResult<()> {
+    fn watch(
+        this: &Bound<'_, Self>,
+        fd: i32,
+        operation: Operation,
+        handle: Py<Handle>,
+        object: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
         let py = this.py();
         let mut handle = Some(handle);
-        let (outcome, old) = this.get().with_reactor(py, |reactor| {
+        let (outcome, old, unused) = this.get().with_reactor(py, |reactor| {
             let token = watched(reactor, fd).unwrap_or_else(|| {
-                reactor.insert(fd, Source::Watch { reader: None, writer: None })
+                let object = object.map(|object| object.clone().unbind());
+                reactor.insert(fd, Source::Watch { reader: None, writer: None, object })
             });
             if let Err(error) = reactor.arm(token, operation) {
                 let unused = is_unused(reactor.get(token)).then(|| reactor.remove(token)).flatten();
-                drop(unused);
-                return (Err(error), None);
+                return (Err(error), None, unused);
             }
-            (Ok(()), swap_handle(reactor, token, operation, handle.take()))
+            (Ok(()), swap_handle(reactor, token, operation, handle.take()), None)
         })?;
+        drop(unused);
         if let Some(old) = old {
             // asyncio: the callback that is replaced does not run any more, even if it is queued already.
             Handle::cancel_quietly(old.bind(py));
@@ -58,15 +65,15 @@ impl Loop {
         if this.get().is_closed() {
             return Ok(false);
         }
-        let old = this.get().with_reactor(py, |reactor| {
-            let token = watched(reactor, fd)?;
+        let (old, unused) = this.get().with_reactor(py, |reactor| {
+            let Some(token) = watched(reactor, fd) else {
+                return (None, None);
+            };
             let old = swap_handle(reactor, token, operation, None);
             reactor.disarm(token, operation);
-            if is_unused(reactor.get(token)) {
-                reactor.remove(token);
-            }
-            old
+            (old, is_unused(reactor.get(token)).then(|| reactor.remove(token)).flatten())
         })?;
+        drop(unused);
         let Some(old) = old else {
             return Ok(false);
         };
@@ -78,7 +85,7 @@ impl Loop {
     pub(super) fn on_watched(this: &Bound<'_, Self>, token: Token, operation: Operation) -> PyResult<()> {
         let py = this.py();
         let found = this.get().with_reactor(py, |reactor| match reactor.get(token)? {
-            Source::Watch { reader, writer } => {
+            Source::Watch { reader, writer, .. } => {
                 let handle = if operation == Operation::Readable { reader } else { writer };
                 handle.as_ref().map(|handle| Watched::Handle(handle.clone_ref(py)))
             }
@@ -104,9 +111,25 @@ impl Loop {
         Py::new(py, Handle::make(py, callback, arguments, event_loop, None, debug)?)
     }
 
-    fn checked_descriptor(this: &Bound<'_, Self>, fd: &Bound<'_, PyAny>) -> PyResult<i32> {
-        let number = file_descriptor(fd)?;
+    /// The number of what the user gave. An object that was closed while it was watched is known by itself, as to asyncio's selectors.
+    fn descriptor(this: &Bound<'_, Self>, fd: &Bound<'_, PyAny>) -> PyResult<i32> {
+        let number = descriptor_number(fd)?;
+        if number >= 0 || this.get().is_closed() {
+            return Ok(number);
+        }
+        let known = this.get().with_reactor(this.py(), |reactor| {
+            let mut sources = reactor.iter();
+            let is_same = |source: &Source| matches!(source, Source::Watch { object: Some(object), .. } if object.is(fd));
+            let token = sources.find_map(|(token, source)| is_same(source).then_some(token))?;
+            reactor.fd(token)
+        })?;
+        known.ok_or_else(|| PyValueError::new_err(format!("Invalid file descriptor: {number}")))
+    }
+
+    /// `descriptor` for `add_reader()` and its like.
+    fn free_descriptor(this: &Bound<'_, Self>, fd: &Bound<'_, PyAny>) -> PyResult<i32> {
         this.get().check_usable()?;
+        let number = Self::descriptor(this, fd)?;
         this.get().check_not_transport(this.py(), number)?;
         Ok(number)
     }
@@ -129,7 +152,7 @@ fn swap_handle(
     handle: Option<Py<Handle>>,
 ) -> Option<Py<Handle>> {
     match reactor.get_mut(token) {
-        Some(Source::Watch { reader, writer }) => {
+        Some(Source::Watch { reader, writer, .. }) => {
             let place = if operation == Operation::Readable { reader } else { writer };
             std::mem::replace(place, handle)
         }
@@ -138,23 +161,31 @@ fn swap_handle(
 }
 
 fn is_unused(source: Option<&Source>) -> bool {
-    matches!(source, Some(Source::Watch { reader: None, writer: None }))
+    matches!(source, Some(Source::Watch { reader: None, writer: None, .. }))
 }
 
-/// A descriptor given as a number or as an object with `fileno()`; ValueError for anything else, and for a negative number.
-pub(super) fn file_descriptor(object: &Bound<'_, PyAny>) -> PyResult<i32> {
-    let number = match object.extract::<i32>() {
-        Ok(number) => Some(number),
-        Err(_) => match object.getattr_opt(intern!(object.py(), "fileno"))? {
-            Some(fileno) => fileno.call0()?.extract::<i32>().ok(),
-            None => None,
-        },
-    };
-    match number {
-        Some(number) if number >= 0 => Ok(number),
-        Some(number) => Err(PyValueError::new_err(format!("Invalid file descriptor: {number}"))),
-        None => Err(PyValueError::new_err(format!("Invalid file object: {}", object.repr()?))),
+/// A descriptor given as a number or as an object with `fileno()`, which is -1 for a closed one; ValueError for anything else.
+fn descriptor_number(given: &Bound<'_, PyAny>) -> PyResult<i32> {
+    let py = given.py();
+    if let Ok(number) = given.extract::<i32>() {
+        return Ok(number);
     }
+    let asked = given.call_method0(intern!(py, "fileno")).and_then(|number| number.extract::<i32>());
+    asked.map_err(|error| {
+        let is_no_file = error.is_instance_of::<PyAttributeError>(py)
+            || error.is_instance_of::<PyTypeError>(py)
+            || error.is_instance_of::<PyValueError>(py);
+        match given.repr() {
+            Ok(shown) if is_no_file => PyValueError::new_err(format!("Invalid file object: {shown}")),
+            Err(failure) if is_no_file => failure,
+            _ => error,
+        }
+    })
+}
+
+/// What is remembered of what the user gave: nothing of a mere number.
+fn file_object<'a, 'py>(given: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, PyAny>> {
+    (!given.is_instance_of::<PyInt>()).then_some(given)
 }
 
 #[pymethods]
@@ -164,13 +195,14 @@ impl Loop {
     /// Raises RuntimeError for a descriptor that belongs to a transport, ValueError for none at all.
     #[pyo3(signature = (fd, callback, *args))]
     fn add_reader(this: &Bound<'_, Self>, fd: &Bound<'_, PyAny>, callback: Py<PyAny>, args: Py<PyTuple>) -> PyResult<()> {
-        let number = Self::checked_descriptor(this, fd)?;
-        Self::watch_reader(this, number, Self::user_handle(this, callback, args)?)
+        let number = Self::free_descriptor(this, fd)?;
+        let handle = Self::user_handle(this, callback, args)?;
+        Self::watch(this, number, Operation::Readable, handle, file_object(fd))
     }
 
     /// Stops watching `fd` for reading; returns whether it was watched.
     fn remove_reader(this: &Bound<'_, Self>, fd: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let number = file_descriptor(fd)?;
+        let number = Self::descriptor(this, fd)?;
         this.get().check_not_transport(this.py(), number)?;
         Self::unwatch_reader(this, number)
     }
@@ -180,13 +212,14 @@ impl Loop {
     /// Raises RuntimeError for a descriptor that belongs to a transport, ValueError for none at all.
     #[pyo3(signature = (fd, callback, *args))]
     fn add_writer(this: &Bound<'_, Self>, fd: &Bound<'_, PyAny>, callback: Py<PyAny>, args: Py<PyTuple>) -> PyResult<()> {
-        let number = Self::checked_descriptor(this, fd)?;
-        Self::watch_writer(this, number, Self::user_handle(this, callback, args)?)
+        let number = Self::free_descriptor(this, fd)?;
+        let handle = Self::user_handle(this, callback, args)?;
+        Self::watch(this, number, Operation::Writable, handle, file_object(fd))
     }
 
     /// Stops watching `fd` for writing; returns whether it was watched.
     fn remove_writer(this: &Bound<'_, Self>, fd: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let number = file_descriptor(fd)?;
+        let number = Self::descriptor(this, fd)?;
         this.get().check_not_transport(this.py(), number)?;
         Self::unwatch_writer(this, number)
     }
@@ -194,26 +227,26 @@ impl Loop {
     /// `add_reader()` without the check for transports, for asyncio's own transports on this loop.
     #[pyo3(signature = (fd, callback, *args))]
     fn _add_reader(this: &Bound<'_, Self>, fd: &Bound<'_, PyAny>, callback: Py<PyAny>, args: Py<PyTuple>) -> PyResult<Py<Handle>> {
-        let number = file_descriptor(fd)?;
+        let number = Self::descriptor(this, fd)?;
         let handle = Self::user_handle(this, callback, args)?;
-        Self::watch_reader(this, number, handle.clone_ref(this.py()))?;
+        Self::watch(this, number, Operation::Readable, handle.clone_ref(this.py()), file_object(fd))?;
         Ok(handle)
     }
 
     fn _remove_reader(this: &Bound<'_, Self>, fd: &Bound<'_, PyAny>) -> PyResult<bool> {
-        Self::unwatch_reader(this, file_descriptor(fd)?)
+        Self::unwatch_reader(this, Self::descriptor(this, fd)?)
     }
 
     /// `add_writer()` without the check for transports, for asyncio's own transports on this loop.
     #[pyo3(signature = (fd, callback, *args))]
     fn _add_writer(this: &Bound<'_, Self>, fd: &Bound<'_, PyAny>, callback: Py<PyAny>, args: Py<PyTuple>) -> PyResult<Py<Handle>> {
-        let number = file_descriptor(fd)?;
+        let number = Self::descriptor(this, fd)?;
         let handle = Self::user_handle(this, callback, args)?;
-        Self::watch_writer(this, number, handle.clone_ref(this.py()))?;
+        Self::watch(this, number, Operation::Writable, handle.clone_ref(this.py()), file_object(fd))?;
         Ok(handle)
     }
 
     fn _remove_writer(this: &Bound<'_, Self>, fd: &Bound<'_, PyAny>) -> PyResult<bool> {
-        Self::unwatch_writer(this, file_descriptor(fd)?)
+        Self::unwatch_writer(this, Self::descriptor(this, fd)?)
     }
 }

@@ -34,7 +34,7 @@ impl<T> GilCell<T> {
     }
 
     /// Reads or changes the value. `change` must neither call Python nor drop a Python object.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn with<R>(&self, _py: Python<'_>, change: impl FnOnce(&mut T) -> R) -> R {
         self.enter();
         let _release = Release(&self.busy);

@@ -72,7 +72,7 @@ impl RunningTaskPlace {
     }
 
     /// Makes `task` (None: no task) the running one of this thread; gives the one before.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn replace<'py>(self, py: Python<'py>, task: Option<&Bound<'py, PyAny>>) -> Option<Bound<'py, PyAny>> {
         // SAFETY: the thread is attached (`py`), so it has a thread state.
         let state = unsafe { ffi::PyThreadState_Get() }.cast::<*mut ffi::PyObject>();

@@ -12,13 +12,13 @@ pub(crate) enum Sent<'py> {
 }
 
 /// Resumes `coroutine` with None.
-#[inline]
+#[inline(always)]
 pub(crate) fn send_none<'py>(coroutine: &Bound<'py, PyAny>) -> Sent<'py> {
     send(coroutine, &coroutine.py().None().into_bound(coroutine.py()))
 }
 
 /// Resumes `coroutine` with `value`.
-#[inline]
+#[inline(always)]
 pub(crate) fn send<'py>(coroutine: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> Sent<'py> {
     let py = coroutine.py();
     let mut result = std::ptr::null_mut();

@@ -18,7 +18,7 @@ use crate::futures::{Future, Outcome};
 use crate::interop::{must_propagate, stdlib};
 
 /// Runs a step of a task on our loop, in the task's context. Only SystemExit and KeyboardInterrupt come back.
-#[inline]
+#[inline(always)]
 pub(crate) fn run(event_loop: &Bound<'_, Loop>, task: &Bound<'_, Task>, error: Option<PyErr>) -> PyResult<()> {
     let begun = begin(task)?;
     event_loop.get().enter_task(event_loop, task)?;
@@ -44,7 +44,7 @@ struct Begun<'py> {
 }
 
 /// The task is about to run: it waits for nothing any more.
-#[inline]
+#[inline(always)]
 fn begin<'py>(task: &Bound<'py, Task>) -> PyResult<Begun<'py>> {
     let py = task.py();
     if task.as_super().get().is_done(py) {
@@ -112,7 +112,7 @@ fn as_future<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Fu
     object.cast::<Future>().ok()
 }
 
-#[inline]
+#[inline(always)]
 fn resume(
     event_loop: Option<&Bound<'_, Loop>>,
     task: &Bound<'_, Task>,
@@ -188,7 +188,7 @@ fn leave_registry(event_loop: Option<&Bound<'_, Loop>>, task: &Bound<'_, Task>) 
     }
 }
 
-#[inline]
+#[inline(always)]
 fn on_yield(event_loop: Option<&Bound<'_, Loop>>, task: &Bound<'_, Task>, awaited: &Bound<'_, PyAny>) -> PyResult<()> {
     if awaited.is_none() {
         return match event_loop {
