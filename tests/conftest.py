@@ -1,6 +1,6 @@
-"""Fixtures every test shares: the implementations under test, a loop of each, and the checks that nothing was left behind.
+"""Fixtures every test shares: the implementations under test, their loops, checks for what is left behind.
 
-A test that asks for `implementation`, `loop` or `run` runs once per row of IMPLEMENTATIONS, on asyncio (the oracle) first.
+A test that asks for `implementation`, `loop` or `run` runs once per row of IMPLEMENTATIONS, the oracle first.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ IMPLEMENTATIONS = (
 
 MARKERS = (
     "rasyncio_only(reason): the behaviour has no counterpart in asyncio, so the oracle is left out",
-    "hang_limit(seconds): how long this test may take before the whole run is ended with every thread's traceback",
+    "hang_limit(seconds): how long this test may take before the run is ended with a traceback",
     "soak: repeats one thing very often and watches memory; RASYNCIO_SOAK multiplies the counts",
 )
 
@@ -107,7 +107,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what is about rasyncio alone, without the fixtures above, when only the oracle was asked for."""
+    """Leaves out what is about rasyncio alone when only the oracle was asked for."""
     wanted = config.getoption("--implementation")
     if not wanted or any(not row.is_oracle for row in IMPLEMENTATIONS if row.id in wanted):
         return

@@ -6,14 +6,14 @@ import asyncio
 import gc
 import sys
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 from turns import Trace, turn
 
 
-async def numbers(trace: Trace) -> AsyncIterator[int]:
+async def numbers(trace: Trace) -> AsyncGenerator[int, None]:
     """Yields without end; notes that it was closed."""
     try:
         number = 0
@@ -130,7 +130,7 @@ def test_a_generator_that_fails_to_close_is_reported(loop: Any, loop_errors: Any
     trace = Trace()
     error = ValueError("while closing")
 
-    async def stubborn() -> AsyncIterator[int]:
+    async def stubborn() -> AsyncGenerator[int, None]:
         try:
             yield 1
         finally:

@@ -1,4 +1,4 @@
-"""The coroutines a loop hands out (sock_recv, create_connection, ...) are coroutines in every respect Python asks for.
+"""The coroutines a loop hands out (sock_recv, create_connection, ...) are coroutines in every respect.
 
 In asyncio they are `async def`s; in rasyncio some are written in Rust, and nobody should be able to tell.
 """
@@ -93,7 +93,7 @@ def test_it_does_not_warn_when_it_was_closed(loop: Any, sock: socket.socket, nam
     coroutine = MAKERS[name](loop, sock)
     assert coroutine.close() is None
     assert coroutine.close() is None
-    with pytest.raises(RuntimeError, match="^cannot reuse already awaited coroutine$"):
+    with pytest.raises(RuntimeError, match=r"^cannot reuse already awaited coroutine$"):
         coroutine.send(None)
 
 
@@ -104,14 +104,14 @@ def test_throwing_into_it_before_it_began_raises_that(loop: Any, sock: socket.so
     with pytest.raises(LookupError) as caught:
         coroutine.throw(error)
     assert caught.value is error
-    with pytest.raises(RuntimeError, match="^cannot reuse already awaited coroutine$"):
+    with pytest.raises(RuntimeError, match=r"^cannot reuse already awaited coroutine$"):
         coroutine.throw(error)
 
 
 @every_maker
 def test_a_value_cannot_be_sent_before_it_began(loop: Any, sock: socket.socket, name: str) -> None:
     coroutine = MAKERS[name](loop, sock)
-    with pytest.raises(TypeError, match="^can't send non-None value to a just-started coroutine$"):
+    with pytest.raises(TypeError, match=r"^can't send non-None value to a just-started coroutine$"):
         coroutine.send(1)
     coroutine.close()
 
@@ -138,7 +138,7 @@ def test_it_cannot_be_awaited_twice(loop: Any, run: Any, pair: Any) -> None:
     async def main() -> None:
         coroutine = loop.sock_recv(ours, 10)
         assert await coroutine == b"data"
-        with pytest.raises(RuntimeError, match="^cannot reuse already awaited coroutine$"):
+        with pytest.raises(RuntimeError, match=r"^cannot reuse already awaited coroutine$"):
             await coroutine
 
     run(main)
@@ -172,7 +172,7 @@ def test_throwing_into_it_while_it_waits_raises_that(loop: Any, pair: Any) -> No
     coroutine.send(None)
     with pytest.raises(LookupError, match="thrown"):
         coroutine.throw(LookupError("thrown"))
-    with pytest.raises(RuntimeError, match="^cannot reuse already awaited coroutine$"):
+    with pytest.raises(RuntimeError, match=r"^cannot reuse already awaited coroutine$"):
         coroutine.send(None)
     # Nobody cancelled the future behind it, so asyncio still watches the socket.
     loop.remove_reader(ours)
@@ -247,14 +247,14 @@ def test_it_can_be_awaited_through_other_coroutines(loop: Any, run: Any, pair: A
 
 
 def test_two_tasks_cannot_run_one_coroutine(loop: Any, run: Any, pair: Any) -> None:
-    ours, theirs = pair
+    ours, _theirs = pair
 
     async def main() -> None:
         coroutine = loop.sock_recv(ours, 10)
         first, second = loop.create_task(coroutine), loop.create_task(wrap(coroutine))
         await asyncio.sleep(0)
         with pytest.raises(
-            RuntimeError, match="coroutine is being awaited already|Task got bad yield|was used instead"
+            RuntimeError, match=r"coroutine is being awaited already|Task got bad yield|was used instead"
         ):
             await second
         first.cancel()

@@ -30,7 +30,7 @@ def test_a_running_loop_cannot_be_closed(loop: Any) -> None:
     trace = Trace()
 
     def close() -> None:
-        with pytest.raises(RuntimeError, match="^Cannot close a running event loop$"):
+        with pytest.raises(RuntimeError, match=r"^Cannot close a running event loop$"):
             loop.close()
         trace.note("refused")
 

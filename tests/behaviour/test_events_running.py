@@ -71,7 +71,7 @@ def test_run_until_complete_of_a_cancelled_task_raises_cancelled_error(loop: Any
 
 @pytest.mark.parametrize("thing", [None, 42, "text", answer, object()])
 def test_run_until_complete_refuses_what_is_not_awaitable(loop: Any, thing: Any) -> None:
-    with pytest.raises(TypeError, match="An asyncio.Future, a coroutine or an awaitable is required"):
+    with pytest.raises(TypeError, match=r"An asyncio.Future, a coroutine or an awaitable is required"):
         loop.run_until_complete(thing)
 
 
@@ -211,7 +211,7 @@ def test_no_other_loop_runs_inside_a_running_one(loop: Any, implementation: Any)
     other = implementation.new_event_loop()
 
     def inside() -> None:
-        with pytest.raises(RuntimeError, match="^Cannot run the event loop while another loop is running$"):
+        with pytest.raises(RuntimeError, match=r"^Cannot run the event loop while another loop is running$"):
             other.run_forever()
         trace.note("refused")
 

@@ -81,8 +81,9 @@ def test_a_cancelled_callback_does_not_run(loop: Any) -> None:
 
 def test_a_callback_can_cancel_one_of_the_same_turn(loop: Any) -> None:
     trace = Trace()
-    loop.call_soon(lambda: later.cancel())
-    later = loop.call_soon(trace.note, "cancelled")
+    handles: list[Any] = []
+    loop.call_soon(lambda: handles[0].cancel())
+    handles.append(loop.call_soon(trace.note, "cancelled"))
     loop.call_soon(trace.note, "kept")
     turn(loop)
     assert trace == ["kept"]

@@ -84,7 +84,7 @@ def test_the_handler_can_be_asked_for_and_removed(loop: Any, asyncio_log: Any) -
 
 
 def test_a_handler_must_be_callable(loop: Any) -> None:
-    with pytest.raises(TypeError, match="^A callable object or None is expected, got 42$"):
+    with pytest.raises(TypeError, match=r"^A callable object or None is expected, got 42$"):
         loop.set_exception_handler(42)
     assert loop.get_exception_handler() is None
 

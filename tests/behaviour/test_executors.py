@@ -166,9 +166,9 @@ def test_shutdown_waits_for_the_threads(loop: Any, run: Any) -> None:
 def test_after_the_shutdown_the_default_executor_refuses(loop: Any, run: Any) -> None:
     async def main() -> None:
         await loop.shutdown_default_executor()
-        with pytest.raises(RuntimeError, match="^Executor shutdown has been called$"):
+        with pytest.raises(RuntimeError, match=r"^Executor shutdown has been called$"):
             loop.run_in_executor(None, print)
-        with pytest.raises(RuntimeError, match="^Executor shutdown has been called$"):
+        with pytest.raises(RuntimeError, match=r"^Executor shutdown has been called$"):
             await asyncio.to_thread(print)
 
     run(main)

@@ -98,7 +98,7 @@ def test_the_traceback_does_not_grow_with_every_look(future: Any) -> None:
 
 
 def test_a_pending_future_has_nothing_to_give(future: Any) -> None:
-    with pytest.raises(asyncio.InvalidStateError, match="Result is not (set|ready)"):
+    with pytest.raises(asyncio.InvalidStateError, match=r"Result is not (set|ready)"):
         future.result()
     with pytest.raises(asyncio.InvalidStateError, match="Exception is not set"):
         future.exception()

@@ -98,7 +98,7 @@ def test_iter_and_await_give_the_same_kind(future: Any) -> None:
 def test_the_iterator_says_when_it_was_resumed_too_early(future: Any) -> None:
     iterator = iter(future)
     next(iterator)
-    with pytest.raises(RuntimeError, match="^await wasn't used with future$"):
+    with pytest.raises(RuntimeError, match=r"^await wasn't used with future$"):
         next(iterator)
 
 
@@ -204,7 +204,7 @@ def test_the_waiting_coroutine_shows_what_it_awaits(loop: Any, future: Any) -> N
     async def wait() -> None:
         await future
 
-    coroutine = wait()
+    coroutine: Any = wait()
     task = loop.create_task(coroutine)
     turn(loop)
     awaited = coroutine.cr_await

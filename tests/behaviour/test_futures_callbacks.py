@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import gc
+import itertools
 import weakref
 from typing import Any
 
@@ -38,10 +39,11 @@ def test_a_callback_gets_the_future_as_its_only_argument(loop: Any, future: Any)
 
 def test_it_runs_however_the_future_ends(loop: Any) -> None:
     trace = Trace()
-    for end in ("set_result", "set_exception", "cancel"):
+    endings: dict[str, tuple[Any, ...]] = {"set_result": (1,), "set_exception": (ValueError(),), "cancel": ()}
+    for end, arguments in endings.items():
         future = loop.create_future()
         future.add_done_callback(lambda _future, end=end: trace.note(end))
-        getattr(future, end)(*{"set_result": [1], "set_exception": [ValueError()], "cancel": []}[end])
+        getattr(future, end)(*arguments)
         if end == "set_exception":
             future.exception()
     turn(loop)
@@ -293,7 +295,7 @@ def test_a_callback_may_add_another_which_runs_in_the_turn_after(loop: Any, futu
 def test_futures_set_by_callbacks_take_one_turn_each(loop: Any) -> None:
     trace = Trace()
     futures = [loop.create_future() for _ in range(4)]
-    for number, (one, next_one) in enumerate(zip(futures, futures[1:])):
+    for number, (one, next_one) in enumerate(itertools.pairwise(futures)):
         one.add_done_callback(lambda _future, number=number, following=next_one: following.set_result(number))
     futures[0].set_result(None)
     for _ in range(4):

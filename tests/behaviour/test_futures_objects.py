@@ -1,4 +1,4 @@
-"""Future as a Python object: repr, private attributes, subclasses, weak references, collection, other loops."""
+"""Future as a Python object: repr, private attributes, subclasses, weak references, collection."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_futures_cannot_be_copied_or_pickled(future: Any) -> None:
 
 
 def test_a_subclass_has_attributes_of_its_own(loop: Any, run: Any, implementation: Any) -> None:
-    class Mine(implementation.future_type):  # type: ignore[misc,name-defined]
+    class Mine(implementation.future_type):  # type: ignore[misc]
         label = "of the class"
 
         def __init__(self, extra: int, **options: Any) -> None:
@@ -230,7 +230,7 @@ def test_a_subclass_has_attributes_of_its_own(loop: Any, run: Any, implementatio
 def test_the_overridden_methods_of_a_subclass_are_used(loop: Any, run: Any, implementation: Any) -> None:
     trace = Trace()
 
-    class Mine(implementation.future_type):  # type: ignore[misc,name-defined]
+    class Mine(implementation.future_type):  # type: ignore[misc]
         def add_done_callback(self, callback: Any, *, context: Any = None) -> None:
             trace.note("add_done_callback")
             super().add_done_callback(callback, context=context)
@@ -264,7 +264,7 @@ def test_the_overridden_methods_of_a_subclass_are_used(loop: Any, run: Any, impl
 
 
 def test_a_subclass_that_forgot_to_initialize_says_so(implementation: Any) -> None:
-    class Forgot(implementation.future_type):  # type: ignore[misc,name-defined]
+    class Forgot(implementation.future_type):  # type: ignore[misc]
         def __init__(self) -> None:
             """Does not call the base."""
 
@@ -319,7 +319,7 @@ def test_wrap_future_leaves_a_future_of_a_loop_as_it_is(loop: Any, future: Any) 
 def test_ensure_future_refuses_another_loop(future: Any) -> None:
     other = asyncio.new_event_loop()
     with pytest.raises(ValueError, match="The future belongs to a different loop than the one specified"):
-        asyncio.ensure_future(future, loop=other)
+        asyncio.ensure_future(future, loop=other)  # noqa: RUF006
     other.close()
 
 

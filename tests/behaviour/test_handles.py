@@ -149,7 +149,8 @@ def test_handles_are_distinct_hashable_and_weakly_referenced(loop: Any) -> None:
     assert len({first, second}) == 2
     assert weakref.ref(first)() is first
     timer = loop.call_later(1000, plain)
-    assert weakref.ref(timer)() is timer
+    reference = weakref.ref(timer)
+    assert reference() is timer
     timer.cancel()
 
 
@@ -171,7 +172,7 @@ def test_the_private_attributes_libraries_read(loop: Any) -> None:
     assert handle._cancelled is False
     assert handle._source_traceback is None
     handle.cancel()
-    assert (handle._callback, handle._args, handle._cancelled) == (None, None, True)
+    assert [handle._callback, handle._args, handle._cancelled] == [None, None, True]
 
 
 def test_a_timer_knows_whether_it_is_still_scheduled(loop: Any) -> None:
@@ -206,7 +207,7 @@ def test_a_handle_made_by_hand_reports_what_its_callback_raises(
 
 
 def test_handles_are_subclassable(loop: Any, implementation: Any) -> None:
-    class Named(implementation.module.Handle):  # type: ignore[misc,name-defined]
+    class Named(implementation.module.Handle):  # type: ignore[misc]
         name = "of a library"
 
     handle = Named(plain, (), loop)

@@ -120,7 +120,8 @@ def test_as_completed_is_an_asynchronous_iterator_of_the_tasks_themselves(loop: 
     async def main() -> None:
         tasks = [asyncio.ensure_future(after(number, number)) for number in (2, 0, 1)]
         found = []
-        async for task in asyncio.as_completed(tasks):
+        completed: Any = asyncio.as_completed(tasks)
+        async for task in completed:
             found.append(task)
         assert found == [tasks[1], tasks[2], tasks[0]]
 
@@ -246,8 +247,9 @@ def test_locks_events_conditions_and_queues(loop: Any, run: Any) -> None:
         loop.call_soon(event.set)
         await event.wait()
         async with condition:
-            asyncio.ensure_future(notify(condition))
+            notifier = asyncio.ensure_future(notify(condition))
             await condition.wait()
+        await notifier
 
     async def notify(condition: Any) -> None:
         async with condition:
@@ -411,7 +413,7 @@ def test_sleep_and_the_order_of_its_wake_ups(loop: Any, run: Any) -> None:
         assert await asyncio.sleep(0, "result") == "result"
         assert await asyncio.sleep(0.001, "later") == "later"
         assert await asyncio.sleep(-1, "negative") == "negative"
-        done = []
+        done: list[float] = []
         await asyncio.gather(*(note_after(done, delay) for delay in (0.02, 0, 0.01)))
         return done
 

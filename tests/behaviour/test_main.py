@@ -309,8 +309,9 @@ def test_the_program_runs_on_our_loop(both: Both, tmp_path: Path) -> None:
         import asyncio
 
         async def main():
-            kinds = asyncio.get_running_loop(), asyncio.current_task(), asyncio.get_running_loop().create_future()
-            return [type(thing).__module__.split(".")[0] for thing in kinds]
+            loop = asyncio.get_running_loop()
+            things = loop, asyncio.current_task(), loop.create_future()
+            return [type(thing).__module__.split(".")[0] for thing in things]
 
         print(asyncio.run(main()))
         """,

@@ -61,7 +61,7 @@ def test_run_cannot_be_called_from_a_running_loop(module: Any) -> None:
 @pytest.mark.parametrize("thing", [None, 42, answer])
 def test_run_wants_a_coroutine(module: Any, thing: Any) -> None:
     expected = TypeError if sys.version_info >= (3, 14) else ValueError
-    with pytest.raises(expected, match="required|a coroutine was expected"):
+    with pytest.raises(expected, match=r"required|a coroutine was expected"):
         module.run(thing)
 
 
@@ -113,7 +113,8 @@ def test_the_standard_librarys_run_takes_the_factory(implementation: Any) -> Non
 
     loop = implementation.new_event_loop()
     loop.close()
-    assert asyncio.run(main(), loop_factory=implementation.new_event_loop) is type(loop)
+    options: Any = {"loop_factory": implementation.new_event_loop}
+    assert asyncio.run(main(), **options) is type(loop)
 
 
 def test_the_standard_librarys_runner_takes_the_factory(implementation: Any) -> None:

@@ -192,9 +192,9 @@ def test_a_number_that_is_no_signal_is_refused(loop: Any, number: int) -> None:
 
 @pytest.mark.parametrize("number", ["SIGUSR1", None, 10.0])
 def test_what_is_no_number_is_refused(loop: Any, number: Any) -> None:
-    with pytest.raises(TypeError, match="^sig must be an int, not "):
+    with pytest.raises(TypeError, match=r"^sig must be an int, not "):
         loop.add_signal_handler(number, print)
-    with pytest.raises(TypeError, match="^sig must be an int, not "):
+    with pytest.raises(TypeError, match=r"^sig must be an int, not "):
         loop.remove_signal_handler(number)
 
 
@@ -202,10 +202,10 @@ def test_a_coroutine_is_no_handler(loop: Any) -> None:
     async def handler() -> None:
         """Would never be awaited."""
 
-    with pytest.raises(TypeError, match="^coroutines cannot be used with add_signal_handler"):
+    with pytest.raises(TypeError, match=r"^coroutines cannot be used with add_signal_handler"):
         loop.add_signal_handler(signal.SIGUSR1, handler)
     coroutine = handler()
-    with pytest.raises(TypeError, match="^coroutines cannot be used with add_signal_handler"):
+    with pytest.raises(TypeError, match=r"^coroutines cannot be used with add_signal_handler"):
         loop.add_signal_handler(signal.SIGUSR1, coroutine)
     coroutine.close()
 

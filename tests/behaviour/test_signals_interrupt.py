@@ -21,7 +21,7 @@ Interrupt = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def interrupt(implementation: Any, tmp_path: Path) -> Interrupt:
-    """Starts a program, sends it `times` SIGINTs, each after a line "ready"; returns status, output, errors."""
+    """Starts a program, sends it SIGINTs, each after a line "ready"; returns status, output, errors."""
 
     def interrupt_program(source: str, times: int = 1) -> tuple[int, str, str]:
         path = tmp_path / "program.py"
@@ -81,7 +81,7 @@ def test_a_loop_busy_with_callbacks_is_left(interrupt: Interrupt) -> None:
 
 
 def test_a_loop_busy_with_tasks_is_left(interrupt: Interrupt) -> None:
-    status, output, errors = interrupt("""
+    status, output, _errors = interrupt("""
         import asyncio
         async def again():
             print("ready")
@@ -117,7 +117,7 @@ def test_a_callback_that_never_ends_is_left(interrupt: Interrupt) -> None:
 
 
 def test_without_a_handler_the_program_ends_as_python_does(interrupt: Interrupt) -> None:
-    status, output, errors = interrupt("""
+    status, _output, errors = interrupt("""
         loop = aio.new_event_loop()
         loop.call_soon(print, "ready")
         try:

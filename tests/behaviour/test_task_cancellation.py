@@ -274,8 +274,7 @@ def test_cancelling_and_uncancel_count(loop: Any) -> None:
 )
 def test_uncancel_takes_back_a_cancellation_that_was_not_delivered(loop: Any) -> None:
     async def work() -> str:
-        task = asyncio.current_task()
-        assert task is not None
+        task: Any = asyncio.current_task()
         task.cancel()
         assert task._must_cancel is True
         task.uncancel()

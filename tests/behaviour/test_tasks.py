@@ -62,7 +62,7 @@ def test_tasks_begin_in_the_order_of_their_making_among_callbacks(loop: Any) -> 
 
 def test_result_and_exception(loop: Any) -> None:
     task = loop.create_task(answer())
-    with pytest.raises(asyncio.InvalidStateError, match="Result is not (set|ready)"):
+    with pytest.raises(asyncio.InvalidStateError, match=r"Result is not (set|ready)"):
         task.result()
     with pytest.raises(asyncio.InvalidStateError, match="Exception is not set"):
         task.exception()
@@ -79,9 +79,9 @@ def test_result_and_exception(loop: Any) -> None:
 
 def test_a_task_cannot_be_set_from_outside(loop: Any) -> None:
     task = loop.create_task(answer())
-    with pytest.raises(RuntimeError, match="^Task does not support set_result operation$"):
+    with pytest.raises(RuntimeError, match=r"^Task does not support set_result operation$"):
         task.set_result(1)
-    with pytest.raises(RuntimeError, match="^Task does not support set_exception operation$"):
+    with pytest.raises(RuntimeError, match=r"^Task does not support set_exception operation$"):
         task.set_exception(ValueError())
     turn(loop)
     assert task.result() == 42
@@ -89,12 +89,12 @@ def test_a_task_cannot_be_set_from_outside(loop: Any) -> None:
 
 @pytest.mark.parametrize("thing", [None, 42, answer, "text", object()])
 def test_only_coroutines_make_tasks(loop: Any, thing: Any) -> None:
-    with pytest.raises(TypeError, match="^a coroutine was expected, got "):
+    with pytest.raises(TypeError, match=r"^a coroutine was expected, got "):
         loop.create_task(thing)
 
 
 def test_a_future_makes_no_task(loop: Any) -> None:
-    with pytest.raises(TypeError, match="^a coroutine was expected, got <Future pending>$"):
+    with pytest.raises(TypeError, match=r"^a coroutine was expected, got <Future pending>$"):
         loop.create_task(loop.create_future())
 
 
@@ -277,7 +277,7 @@ def test_yielding_something_odd_is_an_error_in_the_coroutine(loop: Any, run: Any
 
     assert run(main(42)) == "Task got bad yield: 42"
     assert run(main(object)) == f"Task got bad yield: {object!r}"
-    generator = (number for number in ())
+    generator = (character for character in "")
     text = run(main(generator))
     assert text.startswith("yield was used instead of yield from for generator in task <Task pending")
     assert text.endswith(f"with {generator!r}")
@@ -286,7 +286,9 @@ def test_yielding_something_odd_is_an_error_in_the_coroutine(loop: Any, run: Any
 def test_yielding_a_future_without_await_is_an_error(loop: Any, run: Any) -> None:
     async def main() -> Any:
         future = loop.create_future()
-        with pytest.raises(RuntimeError, match="^yield was used instead of yield from in task <Task pending"):
+        with pytest.raises(
+            RuntimeError, match=r"^yield was used instead of yield from in task <Task pending"
+        ):
             await Yields(future)
         future.cancel()
 
@@ -303,7 +305,7 @@ def test_yielding_none_is_a_turn(loop: Any, run: Any) -> None:
 def test_a_task_cannot_await_itself(loop: Any, run: Any) -> None:
     async def main() -> None:
         task = asyncio.current_task()
-        with pytest.raises(RuntimeError, match="^Task cannot await on itself: <Task pending name='me'"):
+        with pytest.raises(RuntimeError, match=r"^Task cannot await on itself: <Task pending name='me'"):
             await task  # type: ignore[misc]
 
     loop.run_until_complete(loop.create_task(main(), name="me"))
@@ -375,8 +377,8 @@ def test_the_waiter_is_shown_while_it_waits(loop: Any) -> None:
     async def wait(future: Any) -> None:
         await future
 
-    future = loop.create_future()
-    task = loop.create_task(wait(future))
+    future: Any = loop.create_future()
+    task: Any = loop.create_task(wait(future))
     assert task._fut_waiter is None
     turn(loop)
     assert task._fut_waiter is future

@@ -1,6 +1,6 @@
 """call_later and call_at: the order timers fire in, cancelling them, and what the arguments may be.
 
-No test here waits for time to pass but where waiting is what it is about; timers that are overdue fire in the next turn.
+No test waits for time to pass but where that is what it is about; overdue timers fire in the next turn.
 """
 
 from __future__ import annotations
@@ -131,8 +131,9 @@ def test_a_cancelled_timer_does_not_fire(loop: Any) -> None:
 def test_a_timer_may_be_cancelled_by_one_of_the_same_turn(loop: Any) -> None:
     trace = Trace()
     now = loop.time()
-    loop.call_at(now - 2, lambda: later.cancel())
-    later = loop.call_at(now - 1, trace.note, "cancelled")
+    handles: list[Any] = []
+    loop.call_at(now - 2, lambda: handles[0].cancel())
+    handles.append(loop.call_at(now - 1, trace.note, "cancelled"))
     turn(loop)
     assert trace == []
 
@@ -197,9 +198,9 @@ def test_a_timer_of_eternity_does_not_keep_the_loop_from_running(loop: Any) -> N
 
 
 def test_a_delay_of_none_is_refused(loop: Any) -> None:
-    with pytest.raises(TypeError, match="^delay must not be None$"):
+    with pytest.raises(TypeError, match=r"^delay must not be None$"):
         loop.call_later(None, print)
-    with pytest.raises(TypeError, match="^when cannot be None$"):
+    with pytest.raises(TypeError, match=r"^when cannot be None$"):
         loop.call_at(None, print)
 
 

@@ -28,6 +28,6 @@ def current_loop(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
 class Trace(list[Any]):
     """A list with callbacks that append to it."""
 
-    def note(self, *values: Any) -> None:
-        """Appends the value, or the tuple of values, it is called with."""
+    def note(self, *values: Any) -> Any:
+        """Appends the value, or the tuple of values; typed so that a lambda may contain a call of it."""
         self.append(values[0] if len(values) == 1 else values)

@@ -1,6 +1,6 @@
 """Random small programs run on asyncio and on rasyncio: what happens, and in which order, must be the same.
 
-A program is a list of instructions for the main task; tasks and callbacks it starts have instructions of their own.
+A program is a list of instructions for the main task; tasks and callbacks it starts have their own.
 Every event is noted with the number of the turn it happened in. Nothing depends on the time that passes.
 """
 
@@ -168,7 +168,7 @@ class Machine:
         self.ranks[task] = self.started
 
     def pick_younger(self, number: int) -> Any:
-        """A task begun after the current one, or None: tasks that await each other in a circle cannot be cancelled."""
+        """A task begun after the current one, or None: tasks that await each other in a circle cannot end."""
         task, mine = self.pick(number), asyncio.current_task()
         return task if self.ranks[task] > self.ranks[mine] else None
 
@@ -242,7 +242,7 @@ class Machine:
         )
 
     async def group(self, instructions: list[Any]) -> Any:
-        # One child only: a group keeps its children in a set, so the order it cancels them in is anybody's guess.
+        # One child only: a group keeps its children in a set, so it cancels them in any order.
         async with asyncio.TaskGroup() as group:
             name = self.next_name()
             self.remember(group.create_task(self.work(name, instructions), name=name))

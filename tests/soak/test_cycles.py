@@ -89,7 +89,7 @@ def future_attribute(loop: Any, implementation: Any, marker: Marker) -> None:
 
 @cycle
 def future_subclass(loop: Any, implementation: Any, marker: Marker) -> None:
-    class Mine(implementation.future_type):  # type: ignore[misc,name-defined]
+    class Mine(implementation.future_type):  # type: ignore[misc]
         pass
 
     marker.link = Mine(loop=loop)
@@ -144,7 +144,7 @@ def task_callback(loop: Any, implementation: Any, marker: Marker) -> None:
 
 @cycle
 def task_subclass(loop: Any, implementation: Any, marker: Marker) -> None:
-    class Mine(implementation.task_type):  # type: ignore[misc,name-defined]
+    class Mine(implementation.task_type):  # type: ignore[misc]
         pass
 
     async def work() -> Any:
@@ -171,7 +171,7 @@ def task_that_waits_when_its_loop_is_closed(loop: Any, implementation: Any, mark
 
 @cycle
 def task_that_never_began_when_its_loop_is_closed(loop: Any, implementation: Any, marker: Marker) -> None:
-    async def work() -> None:
+    async def work() -> Any:
         return marker.link
 
     own = implementation.new_event_loop()

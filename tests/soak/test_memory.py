@@ -32,7 +32,7 @@ PREAMBLE = """
             return int(file.read().split()[1]) * PAGE
 
     def measure(work, batch=1000):
-        \"\"\"Prints what COUNT rounds left behind, after as many batches as it takes to fill the caches.\"\"\"
+        \"\"\"Prints what COUNT rounds left behind, after a few that fill the caches.\"\"\"
         for _ in range(3):
             work(batch)
         gc.collect()

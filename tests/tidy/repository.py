@@ -1,4 +1,4 @@
-"""What the house rules are checked on: the files of the checkout, and Rust code without its comments and strings."""
+"""What the house rules are checked on: the files of the checkout, and Rust code without its prose."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ Table = dict[str, set[str]]
 
 # What each room of the core may name of the others. A room is a file or a folder of src/.
 CORE_ROOMS: Table = {
-    "sys": set(),
     "sync": set(),
+    "sys": {"sync"},
     "buffer": set(),
     "clock": {"sys"},
     "fork": {"sys"},
@@ -24,8 +24,9 @@ CORE_ROOMS: Table = {
     "reactor": {"sys", "wake", "fork"},
 }
 
-# The same for the extension module. `event_loop` is the hub: an entry of its queue is a step of a task, a future's callback, a transport's
-# I/O, run without a Python call in between. So it and these four name each other, and HUB bounds what they may name of it.
+# The same for the extension module. `event_loop` is the hub: an entry of its queue is a step of a task, a
+# future's callback, a transport's I/O, run without a Python call in between. So it and these four name each
+# other, and HUB bounds what they may name of it.
 PY_ROOMS: Table = {
     "ffi": set(),
     "interop": {"ffi"},
@@ -50,7 +51,7 @@ FUTURE_OF_A_TASK = {"Task", "TaskWakeup"}
 # The files of event_loop/ that know what a transport is.
 NAME_TRANSPORTS = {"mod", "run", "connect", "serve", "tls", "server/listener"}
 
-# interop.rs takes asyncio's names once, when the module is imported. Files that import asyncio beside it, and why.
+# interop.rs takes asyncio's names once, at import. The files that import asyncio beside it, and why.
 IMPORT_ASYNCIO = {
     "interop": "its job",
     "install": "replaces the names in asyncio's modules",

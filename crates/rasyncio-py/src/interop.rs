@@ -158,6 +158,7 @@ impl Stdlib {
 
     /// Makes `task` (None: no task) the current one of `event_loop` and gives the one before.
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "on the way of each step of a task")]
     pub(crate) fn swap_current_task<'py>(
         &self,
         event_loop: &Bound<'py, PyAny>,

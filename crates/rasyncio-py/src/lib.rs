@@ -50,6 +50,7 @@ mod _rasyncio {
         crate::ffi::finalize::install::<TcpTransport>(py);
         crate::ffi::slots::install_await::<Future>(py);
         crate::ffi::slots::install_await::<Task>(py);
+        crate::ffi::recycle::install::<FutureIter>(py);
         crate::ffi::slots::install_next::<FutureIter>(py);
         crate::ffi::slots::install_send::<FutureIter>(py);
         crate::ffi::slots::install_send::<Coroutine>(py);

@@ -34,10 +34,25 @@ pub enum Poll {
 /// one in eight. Without such sources only signals can arrive, and it looks once in 64 turns.
 /// The first turn of a run and the last one always look, as whoever calls `run_once` in asyncio's
 /// manner (`loop.stop(); loop.run_forever()`) expects.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct TurnPolicy {
+    /// Busy turns and entries since the last look.
     turns: usize,
     entries: usize,
+    /// How many of them may be before the next look; set by the last full decision.
+    turns_bound: usize,
+    entries_bound: usize,
+}
+
+impl Default for TurnPolicy {
+    fn default() -> Self {
+        Self {
+            turns: 0,
+            entries: 0,
+            turns_bound: TURNS_WITH_SOURCES,
+            entries_bound: ENTRIES_WITH_SOURCES,
+        }
+    }
 }
 
 impl TurnPolicy {
@@ -50,14 +65,25 @@ impl TurnPolicy {
     #[inline]
     #[must_use]
     pub fn skips(&mut self, ready: usize) -> bool {
-        let skips = ready != 0
-            && self.turns + 1 < TURNS_WITH_SOURCES
-            && self.entries < ENTRIES_WITH_SOURCES;
+        let skips = ready != 0 && self.turns + 1 < self.turns_bound && self.entries < self.entries_bound;
         if skips {
             self.turns += 1;
-            self.entries += ready;
+            self.entries = self.entries.saturating_add(ready);
         }
         skips
+    }
+
+    /// A source was added: from now on the bounds for a loop with sources hold.
+    pub fn on_source(&mut self) {
+        self.set_bounds(true);
+    }
+
+    fn set_bounds(&mut self, has_sources: bool) {
+        (self.turns_bound, self.entries_bound) = if has_sources {
+            (TURNS_WITH_SOURCES, ENTRIES_WITH_SOURCES)
+        } else {
+            (TURNS_WITHOUT_SOURCES, usize::MAX)
+        };
     }
 
     /// `ready` is the length of the queue, `has_sources` whether descriptors other than the loop's
@@ -70,21 +96,15 @@ impl TurnPolicy {
         has_sources: bool,
         next_deadline: Option<f64>,
     ) -> Poll {
+        self.set_bounds(has_sources);
         if ready == 0 && !stopping {
-            *self = Self::default();
+            (self.turns, self.entries) = (0, 0);
             return Poll::Until(next_deadline);
         }
         self.turns += 1;
-        let is_due = if has_sources {
-            self.turns >= TURNS_WITH_SOURCES || self.entries >= ENTRIES_WITH_SOURCES
-        } else {
-            self.turns >= TURNS_WITHOUT_SOURCES
-        };
+        let is_due = self.turns >= self.turns_bound || self.entries >= self.entries_bound;
         if stopping || first_turn || is_due {
-            *self = Self {
-                turns: 0,
-                entries: ready,
-            };
+            (self.turns, self.entries) = (0, ready);
             return Poll::Now;
         }
         self.entries = self.entries.saturating_add(ready);

@@ -153,6 +153,7 @@ impl Loop {
 
     /// RuntimeError when the loop is closed, or belongs to the process that this one was forked from.
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "on the way of each step of a task")]
     pub(crate) fn check_usable(&self) -> PyResult<()> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(exceptions::runtime("Event loop is closed"));
@@ -167,6 +168,7 @@ impl Loop {
 
     /// Puts `entry` behind everything that is ready. From the thread of the loop, or from any other that is attached and wakes the loop itself.
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "on the way of each step of a task")]
     pub(crate) fn schedule(&self, py: Python<'_>, entry: Ready) -> PyResult<()> {
         self.check_usable()?;
         if self.debug.load(Ordering::Relaxed) {
@@ -178,6 +180,7 @@ impl Loop {
 
     /// `schedule` without the checks.
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "on the way of each step of a task")]
     pub(crate) fn enqueue(&self, py: Python<'_>, entry: Ready) {
         self.ready.with(py, |ready| {
             // What other threads handed in before comes before, as on asyncio, where all share one queue.
@@ -204,9 +207,19 @@ impl Loop {
         action: impl FnOnce(&mut Reactor<Source>) -> R,
     ) -> PyResult<R> {
         self.check_usable()?;
-        self.reactor
-            .with(py, |reactor| reactor.as_mut().map(action))
-            .ok_or_else(|| exceptions::runtime("Event loop is closed"))
+        let (outcome, grew) = self
+            .reactor
+            .with(py, |reactor| {
+                let reactor = reactor.as_mut()?;
+                let before = reactor.source_count();
+                let outcome = action(reactor);
+                Some((outcome, reactor.source_count() > before))
+            })
+            .ok_or_else(|| exceptions::runtime("Event loop is closed"))?;
+        if grew {
+            self.policy.with(py, TurnPolicy::on_source);
+        }
+        Ok(outcome)
     }
 
     pub(crate) fn remember_task(&self, py: Python<'_>, task: Py<Task>) -> Slot {
@@ -220,6 +233,7 @@ impl Loop {
 
     /// Tells the interpreter that `task` runs now. It stays told until something else than a step runs.
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "on the way of each step of a task")]
     pub(crate) fn enter_task(&self, this: &Bound<'_, Self>, task: &Bound<'_, Task>) -> PyResult<()> {
         stdlib(this.py()).swap_current_task(this.as_any(), Some(task.as_any()))?;
         self.in_task.store(true, Ordering::Relaxed);

@@ -189,7 +189,7 @@ impl Loop {
         match entry {
             Ready::Step(task) => {
                 let task = task.into_bound(py);
-                step::run(this, &task, None).or_else(|error| Self::report_step(this, &task, error))
+                step::run(this, &task).or_else(|error| Self::report_step(this, &task, error))
             }
             Ready::Wakeup { task, future } => {
                 let (task, future) = (task.into_bound(py), future.into_bound(py));
@@ -199,7 +199,7 @@ impl Loop {
             Ready::Throw { task, exception } => {
                 let task = task.into_bound(py);
                 let error = PyErr::from_value(exception.into_bound(py));
-                step::run(this, &task, Some(error)).or_else(|error| Self::report_step(this, &task, error))
+                step::run_throwing(this, &task, error).or_else(|error| Self::report_step(this, &task, error))
             }
             Ready::Handle(handle) => {
                 this.get().leave_task(this)?;

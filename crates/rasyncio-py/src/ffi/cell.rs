@@ -35,6 +35,7 @@ impl<T> GilCell<T> {
 
     /// Reads or changes the value. `change` must neither call Python nor drop a Python object.
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "on the way of each step of a task")]
     pub(crate) fn with<R>(&self, _py: Python<'_>, change: impl FnOnce(&mut T) -> R) -> R {
         self.enter();
         let _release = Release(&self.busy);

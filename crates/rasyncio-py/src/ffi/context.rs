@@ -22,6 +22,7 @@ pub(crate) fn run_in<R>(py: Python<'_>, context: &Py<PyAny>, body: impl FnOnce()
 
 /// `run_in` for a context that is bound already, as on the hot paths: letting go of a `Bound` asks no questions.
 #[inline(always)]
+#[expect(clippy::inline_always, reason = "on the way of each step of a task")]
 pub(crate) fn run_inside<R>(context: &Bound<'_, PyAny>, body: impl FnOnce() -> R) -> PyResult<R> {
     let py = context.py();
     // SAFETY: `context` is alive for the whole call; a wrong type is answered with TypeError by the callee.

@@ -73,6 +73,7 @@ impl RunningTaskPlace {
 
     /// Makes `task` (None: no task) the running one of this thread; gives the one before.
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "on the way of each step of a task")]
     pub(crate) fn replace<'py>(self, py: Python<'py>, task: Option<&Bound<'py, PyAny>>) -> Option<Bound<'py, PyAny>> {
         // SAFETY: the thread is attached (`py`), so it has a thread state.
         let state = unsafe { ffi::PyThreadState_Get() }.cast::<*mut ffi::PyObject>();

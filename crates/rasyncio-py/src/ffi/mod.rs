@@ -2,7 +2,7 @@
 //!
 //! Files by job: `cell` (state of an object behind the interpreter lock), `call` (calling Python without building
 //! tuples), `send` (stepping a coroutine), `context` (entering a `contextvars.Context`), `finalize` (`tp_finalize`, which
-//! PyO3 lacks), `methods` (methods without argument parsing), `slots` (`am_send`, which PyO3 lacks), `current_task` (where the interpreter keeps the running task), `buffer` (bytes-like objects),
+//! PyO3 lacks), `methods` (methods without argument parsing), `slots` (`am_send`, which PyO3 lacks), `recycle` (free lists), `current_task` (where the interpreter keeps the running task), `buffer` (bytes-like objects),
 //! `warning` (warnings of dying objects).
 //! Everything exported is safe to call: no `unsafe fn` leaves this room.
 #![expect(unsafe_code, reason = "this is the room of unsafe code of this crate")]
@@ -14,6 +14,7 @@ pub(crate) mod context;
 pub(crate) mod current_task;
 pub(crate) mod finalize;
 pub(crate) mod methods;
+pub(crate) mod recycle;
 pub(crate) mod send;
 pub(crate) mod slots;
 pub(crate) mod warning;

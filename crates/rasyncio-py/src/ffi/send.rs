@@ -12,13 +12,55 @@ pub(crate) enum Sent<'py> {
 }
 
 /// Resumes `coroutine` with None.
-#[inline(always)]
+#[inline]
 pub(crate) fn send_none<'py>(coroutine: &Bound<'py, PyAny>) -> Sent<'py> {
     send(coroutine, &coroutine.py().None().into_bound(coroutine.py()))
 }
 
-/// Resumes `coroutine` with `value`.
+/// Resumes `coroutine` with None inside of `context`: the step of a task in one go.
+///
+/// Coroutines of the interpreter are resumed through their own slot; `PyIter_Send` would look for it each time.
 #[inline(always)]
+#[expect(clippy::inline_always, reason = "the hottest path of all")]
+pub(crate) fn send_none_inside<'py>(context: &Bound<'py, PyAny>, coroutine: &Bound<'py, PyAny>) -> Sent<'py> {
+    let py = coroutine.py();
+    // SAFETY: `context` is alive for the whole call; a wrong type is answered with TypeError by the callee.
+    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
+        return Sent::Raised(PyErr::fetch(py));
+    }
+    let mut result = std::ptr::null_mut();
+    // SAFETY: None lives for ever.
+    let none = unsafe { ffi::Py_None() };
+    // SAFETY: the object is alive, so its type and the type's table of async slots are.
+    let table = unsafe { (*ffi::Py_TYPE(coroutine.as_ptr())).tp_as_async };
+    // SAFETY: as above.
+    let slot = if table.is_null() { None } else { unsafe { (*table).am_send } };
+    let status = match slot {
+        // SAFETY: the slot is called as the interpreter calls it: live objects and a place for the result.
+        Some(slot) => unsafe { slot(coroutine.as_ptr(), none, &raw mut result) },
+        // SAFETY: as above.
+        None => unsafe { ffi::PyIter_Send(coroutine.as_ptr(), none, &raw mut result) },
+    };
+    // SAFETY: the context was entered above, on this thread.
+    let left = unsafe { ffi::PyContext_Exit(context.as_ptr()) };
+    match status {
+        ffi::PySendResult::PYGEN_NEXT => {
+            // SAFETY: on NEXT the callee hands over a new reference.
+            Sent::Yielded(unsafe { Bound::from_owned_ptr(py, result) })
+        }
+        ffi::PySendResult::PYGEN_RETURN => {
+            // SAFETY: on RETURN the callee hands over a new reference.
+            Sent::Returned(unsafe { Bound::from_owned_ptr(py, result) })
+        }
+        ffi::PySendResult::PYGEN_ERROR => {
+            debug_assert!(left >= 0, "a context is left by whom it was entered");
+            Sent::Raised(PyErr::fetch(py))
+        }
+    }
+}
+
+/// Resumes `coroutine` with `value`.
+#[inline]
 pub(crate) fn send<'py>(coroutine: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> Sent<'py> {
     let py = coroutine.py();
     let mut result = std::ptr::null_mut();

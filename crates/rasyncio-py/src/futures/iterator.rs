@@ -7,6 +7,7 @@ use super::state::Status;
 use super::{Future, Outcome};
 use crate::exceptions;
 use crate::ffi::cell::GilCell;
+use crate::ffi::recycle::{self, Bin, Recycle};
 use crate::ffi::send::Sent;
 use crate::ffi::slots::{SendSlot, next_result};
 
@@ -18,8 +19,14 @@ pub(crate) struct FutureIter {
 
 impl FutureIter {
     #[inline]
-    pub(crate) fn make(future: &Bound<'_, Future>) -> Self {
-        Self { future: GilCell::new(Some(future.clone().unbind())) }
+    pub(crate) fn make<'py>(future: &Bound<'py, Future>) -> PyResult<Bound<'py, Self>> {
+        let py = future.py();
+        let mut owned = Some(future.clone().unbind());
+        let recycled = recycle::take::<Self>(py, |this| this.get().future.with(py, |place| *place = owned.take()));
+        match recycled {
+            Some(recycled) => Ok(recycled),
+            None => Bound::new(py, Self { future: GilCell::new(owned) }),
+        }
     }
 
     #[inline]
@@ -42,6 +49,19 @@ impl FutureIter {
         };
         drop(self.future.take(py).map(|future| future.into_bound(py)));
         sent
+    }
+}
+
+impl Recycle for FutureIter {
+    #[inline]
+    fn empty(this: &Bound<'_, Self>) {
+        let py = this.py();
+        drop(this.get().future.take(py).map(|future| future.into_bound(py)));
+    }
+
+    fn bin() -> &'static Bin {
+        static BIN: Bin = Bin::new();
+        &BIN
     }
 }
 

@@ -272,11 +272,11 @@ impl Future {
         })
     }
 
-    fn __await__(this: &Bound<'_, Self>) -> FutureIter {
+    fn __await__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, FutureIter>> {
         FutureIter::make(this)
     }
 
-    fn __iter__(this: &Bound<'_, Self>) -> FutureIter {
+    fn __iter__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, FutureIter>> {
         FutureIter::make(this)
     }
 

@@ -348,7 +348,7 @@ pub(crate) fn message_slot(state: &mut FutureState, message: &mut Option<Py<PyAn
 impl AwaitSlot for Future {
     #[inline]
     fn iterator<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(Bound::new(this.py(), FutureIter::make(this))?.into_any())
+        Ok(FutureIter::make(this)?.into_any())
     }
 }
 

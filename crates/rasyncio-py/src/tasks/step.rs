@@ -19,21 +19,37 @@ use crate::interop::{must_propagate, stdlib};
 
 /// Runs a step of a task on our loop, in the task's context. Only SystemExit and KeyboardInterrupt come back.
 #[inline(always)]
-pub(crate) fn run(event_loop: &Bound<'_, Loop>, task: &Bound<'_, Task>, error: Option<PyErr>) -> PyResult<()> {
+#[expect(clippy::inline_always, reason = "the hottest path of all: each call in between costs a tenth of the step")]
+pub(crate) fn run(event_loop: &Bound<'_, Loop>, task: &Bound<'_, Task>) -> PyResult<()> {
     let begun = begin(task)?;
     event_loop.get().enter_task(event_loop, task)?;
-    context::run_inside(&begun.context, || resume(Some(event_loop), task, &begun, error))?
+    if begun.must_cancel {
+        let error = task.as_super().get().cancelled_error(task.py());
+        return context::run_inside(&begun.context, || resume(Some(event_loop), task, &begun, Some(error)))?;
+    }
+    let sent = send::send_none_inside(&begun.context, &begun.coroutine);
+    on_sent(Some(event_loop), task, sent)
+}
+
+/// Runs a step that raises `error` where the coroutine waits.
+pub(crate) fn run_throwing(event_loop: &Bound<'_, Loop>, task: &Bound<'_, Task>, error: PyErr) -> PyResult<()> {
+    let begun = begin(task)?;
+    event_loop.get().enter_task(event_loop, task)?;
+    context::run_inside(&begun.context, || resume(Some(event_loop), task, &begun, Some(error)))?
 }
 
 /// Runs the step that follows the completion of `future`, on our loop.
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "as `run`")]
 pub(crate) fn run_wakeup(
     event_loop: &Bound<'_, Loop>,
     task: &Bound<'_, Task>,
     future: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    let error = error_of(future);
-    run(event_loop, task, error)
+    match error_of(future) {
+        None => run(event_loop, task),
+        Some(error) => run_throwing(event_loop, task, error),
+    }
 }
 
 /// What a step needs of its task, taken in one go.
@@ -45,6 +61,7 @@ struct Begun<'py> {
 
 /// The task is about to run: it waits for nothing any more.
 #[inline(always)]
+#[expect(clippy::inline_always, reason = "as `run`")]
 fn begin<'py>(task: &Bound<'py, Task>) -> PyResult<Begun<'py>> {
     let py = task.py();
     if task.as_super().get().is_done(py) {
@@ -112,7 +129,7 @@ fn as_future<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Fu
     object.cast::<Future>().ok()
 }
 
-#[inline(always)]
+/// Steps the coroutine; the context of the task is entered.
 fn resume(
     event_loop: Option<&Bound<'_, Loop>>,
     task: &Bound<'_, Task>,
@@ -131,6 +148,12 @@ fn resume(
         None => send::send_none(&begun.coroutine),
         Some(error) => send::throw(&begun.coroutine, &error),
     };
+    on_sent(event_loop, task, sent)
+}
+
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "as `run`")]
+fn on_sent(event_loop: Option<&Bound<'_, Loop>>, task: &Bound<'_, Task>, sent: Sent<'_>) -> PyResult<()> {
     match sent {
         Sent::Yielded(awaited) => on_yield(event_loop, task, &awaited),
         Sent::Returned(result) => on_return(event_loop, task, result),
@@ -189,6 +212,7 @@ fn leave_registry(event_loop: Option<&Bound<'_, Loop>>, task: &Bound<'_, Task>) 
 }
 
 #[inline(always)]
+#[expect(clippy::inline_always, reason = "as `run`")]
 fn on_yield(event_loop: Option<&Bound<'_, Loop>>, task: &Bound<'_, Task>, awaited: &Bound<'_, PyAny>) -> PyResult<()> {
     if awaited.is_none() {
         return match event_loop {

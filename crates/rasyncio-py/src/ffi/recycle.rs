@@ -1,0 +1,94 @@
+//! Objects that are made and dropped all the time are kept and used again, as the interpreter does with its own.
+//!
+//! A recycled object is a dead one whose memory was not given back: it still is a whole `T`, holds nothing, and is not tracked by the collector.
+
+use pyo3::prelude::*;
+use pyo3::{PyTypeInfo, ffi};
+
+use super::cell::GilCell;
+
+/// A class whose dead objects are kept.
+pub(crate) trait Recycle: PyTypeInfo + Sized {
+    /// Lets go of what the object holds, so that it can wait for its next use.
+    fn empty(this: &Bound<'_, Self>);
+
+    fn bin() -> &'static Bin;
+}
+
+/// Dead objects of one class.
+pub(crate) struct Bin {
+    objects: GilCell<Vec<Dead>>,
+    destructor: std::sync::OnceLock<ffi::destructor>,
+}
+
+/// A dead object; whoever takes it out of the bin owns it.
+struct Dead(*mut ffi::PyObject);
+
+// SAFETY: the object belongs to the bin alone, and the bin is entered by attached threads one at a time.
+unsafe impl Send for Dead {}
+
+impl Bin {
+    pub(crate) const fn new() -> Self {
+        Self { objects: GilCell::new(Vec::new()), destructor: std::sync::OnceLock::new() }
+    }
+}
+
+/// Puts the recycling destructor into T's type.
+pub(crate) fn install<T: Recycle>(py: Python<'_>) {
+    let object = T::type_object_raw(py);
+    // SAFETY: a complete heap type of ours at import, before any other thread uses it.
+    let original = unsafe { (*object).tp_dealloc };
+    if let Some(original) = original
+        && T::bin().destructor.set(original).is_ok()
+    {
+        // SAFETY: as above.
+        unsafe { (*object).tp_dealloc = Some(dealloc::<T>) };
+    }
+}
+
+/// A used object, empty and not yet seen by the collector until `fill` has run; None when there is none.
+#[inline]
+pub(crate) fn take<'py, T: Recycle>(py: Python<'py>, fill: impl FnOnce(&Bound<'py, T>)) -> Option<Bound<'py, T>> {
+    let Dead(object) = T::bin().objects.with(py, Vec::pop)?;
+    // SAFETY: the object is dead and ours: this makes it an object with one reference.
+    unsafe { _Py_NewReference(object) };
+    // SAFETY: that reference is handed out here; the bin keeps objects of T only.
+    let this = unsafe { Bound::from_owned_ptr(py, object).cast_into_unchecked::<T>() };
+    fill(&this);
+    // SAFETY: the object is whole and was untracked when it died.
+    unsafe { ffi::PyObject_GC_Track(object.cast()) };
+    Some(this)
+}
+
+unsafe extern "C" fn dealloc<T: Recycle>(object: *mut ffi::PyObject) {
+    // SAFETY: destructors run on an attached thread.
+    let py = unsafe { Python::assume_attached() };
+    // SAFETY: a dying object must be hidden from the collector before it is taken apart.
+    unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
+    // SAFETY: the slot is called with a T whose memory stays valid; its reference count is zero, so the handle is never dropped.
+    let this = std::mem::ManuallyDrop::new(unsafe { Bound::from_owned_ptr(py, object).cast_into_unchecked::<T>() });
+    T::empty(&this);
+    let kept = cfg!(not(Py_GIL_DISABLED))
+        && T::bin().objects.with(py, |objects| {
+            let has_room = objects.len() < KEPT;
+            if has_room {
+                objects.push(Dead(object));
+            }
+            has_room
+        });
+    if kept {
+        return;
+    }
+    if let Some(original) = T::bin().destructor.get() {
+        // SAFETY: the destructor that PyO3 made for exactly this class.
+        unsafe { original(object) };
+    }
+}
+
+unsafe extern "C" {
+    /// Makes the memory of a dead object a new one with one reference. Not in PyO3's bindings; the interpreter's own free lists use it.
+    fn _Py_NewReference(object: *mut ffi::PyObject);
+}
+
+/// As many as the interpreter keeps of its own future iterators.
+const KEPT: usize = 255;
