@@ -182,6 +182,26 @@ def test_the_message_of_cancel_reaches_the_coroutine_and_the_awaiter(loop: Any) 
     assert trace == [("inside", ("why",)), ("outside", ("why",))]
 
 
+def test_the_message_reaches_the_first_awaiter_only(loop: Any) -> None:
+    """asyncio keeps the error with the message until somebody asks, and makes a bare one afterwards."""
+    trace = Trace()
+
+    async def wait(task: Any) -> None:
+        try:
+            await task
+        except asyncio.CancelledError as error:
+            trace.note(error.args)
+
+    task = loop.create_task(forever(loop))
+    waiters = [loop.create_task(wait(task)) for _ in range(3)]
+    turn(loop)
+    task.cancel("why")
+    turn(loop, 2)
+    assert all(waiter.done() for waiter in waiters)
+    assert trace == [("why",), (), ()]
+    assert task._cancel_message is None
+
+
 def test_the_message_of_a_task_that_never_began(loop: Any) -> None:
     task = loop.create_task(forever(loop))
     task.cancel(msg="too early")

@@ -377,14 +377,14 @@ def test_the_waiter_is_shown_while_it_waits(loop: Any) -> None:
     async def wait(future: Any) -> None:
         await future
 
-    future: Any = loop.create_future()
-    task: Any = loop.create_task(wait(future))
-    assert task._fut_waiter is None
+    future = loop.create_future()
+    task = loop.create_task(wait(future))
+    assert [task._fut_waiter] == [None]
     turn(loop)
-    assert task._fut_waiter is future
+    assert [task._fut_waiter] == [future]
     future.set_result(None)
     turn(loop)
-    assert task._fut_waiter is None
+    assert [task._fut_waiter] == [None]
     assert task.done()
 
 

@@ -57,7 +57,7 @@ def test_an_event_of_a_closed_socket_does_not_reach_its_successor(loop: Any, run
 
 
 @pytest.mark.parametrize("direction", ["reader", "writer"])
-@pytest.mark.rasyncio_only("asyncio raises FileNotFoundError at the first attempt and works at the second")
+@pytest.mark.rasyncio_only("asyncio does not notice that the kernel forgot the number, and never calls back")
 def test_a_number_closed_behind_the_loops_back_can_be_watched_again(
     loop: Any, run: Any, direction: str
 ) -> None:

@@ -4,18 +4,24 @@
 //! The body awaits Python objects through [`wait_for`]. The two sides meet in a pair of thread-local places: what Python sent in
 //! (`RESUMED`) is taken by the innermost `wait_for` when it is polled, and what it awaits is left in `YIELDED` right before it answers `Pending`.
 //! Nothing else runs in between, so nested coroutines do not get into each other's way. This is also how other Rust code can run on the loop.
+//!
+//! Python's garbage collector cannot look into the body. What a suspended body awaits leads to the task that runs it, so the coroutine keeps that
+//! in the body's place and shows it to the collector; a body must not hold on to anything else that leads to its own task.
 
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::task::{Context, Poll, Waker};
 
 use pyo3::exceptions::{PyGeneratorExit, PyRuntimeError, PyStopIteration, PyTypeError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyTraceback, PyType};
-use pyo3::intern;
+use pyo3::{ffi, intern};
 
 use crate::ffi::cell::GilCell;
+use crate::ffi::finalize::Finalize;
 use crate::ffi::send::{self, Sent};
 use crate::ffi::slots::{SendSlot, next_result, stop_iteration};
 use crate::ffi::warning;
@@ -31,7 +37,8 @@ pub(crate) struct Coroutine {
 
 enum Stage {
     Created(Body),
-    Suspended(Body),
+    /// The body, and the iterator of what it awaits.
+    Suspended { body: Body, awaited: Py<PyAny> },
     Running,
     Closed,
 }
@@ -42,9 +49,21 @@ enum Resume {
     Throw(PyErr),
 }
 
+/// For the innermost `wait_for` of a body that goes on: with what, and the iterator that it awaits.
+struct Resumed {
+    resume: Resume,
+    awaited: Py<PyAny>,
+}
+
+/// From the innermost `wait_for` of a body that is suspended: the iterator that it awaits, and what that yielded.
+struct Yielded {
+    awaited: Py<PyAny>,
+    value: Py<PyAny>,
+}
+
 thread_local! {
-    static RESUMED: RefCell<Option<Resume>> = const { RefCell::new(None) };
-    static YIELDED: RefCell<Option<Py<PyAny>>> = const { RefCell::new(None) };
+    static RESUMED: RefCell<Option<Resumed>> = const { RefCell::new(None) };
+    static YIELDED: RefCell<Option<Yielded>> = const { RefCell::new(None) };
 }
 
 impl Coroutine {
@@ -68,28 +87,29 @@ impl Coroutine {
                 }
                 body
             }
-            Stage::Suspended(body) => body,
+            Stage::Suspended { body, awaited } => {
+                RESUMED.with_borrow_mut(|place| *place = Some(Resumed { resume, awaited }));
+                body
+            }
             Stage::Running => return Sent::Raised(PyRuntimeError::new_err("coroutine already executing")),
             Stage::Closed => {
                 drop(self.body.replace(py, Stage::Closed));
-                let text = "cannot reuse already awaited coroutine";
-                return Sent::Raised(match resume {
-                    Resume::Next => PyRuntimeError::new_err(text),
-                    Resume::Throw(error) => error,
-                });
+                return Sent::Raised(PyRuntimeError::new_err("cannot reuse already awaited coroutine"));
             }
         };
-        RESUMED.with_borrow_mut(|place| *place = Some(resume));
         let mut nothing = Context::from_waker(Waker::noop());
         let polled = body.as_mut().poll(&mut nothing);
         match polled {
-            Poll::Pending => {
-                drop(self.body.replace(py, Stage::Suspended(body)));
-                match YIELDED.with_borrow_mut(Option::take) {
-                    Some(awaited) => Sent::Yielded(awaited.into_bound(py)),
-                    None => Sent::Raised(PyRuntimeError::new_err("a Rust coroutine waits for something that is not Python's")),
+            Poll::Pending => match YIELDED.with_borrow_mut(Option::take) {
+                Some(Yielded { awaited, value }) => {
+                    drop(self.body.replace(py, Stage::Suspended { body, awaited }));
+                    Sent::Yielded(value.into_bound(py))
                 }
-            }
+                None => {
+                    drop(self.body.replace(py, Stage::Closed));
+                    Sent::Raised(PyRuntimeError::new_err("a Rust coroutine waits for something that is not Python's"))
+                }
+            },
             Poll::Ready(outcome) => {
                 drop(self.body.replace(py, Stage::Closed));
                 drop(body);
@@ -149,8 +169,12 @@ pub(crate) fn thrown(
 
 /// Awaits a Python awaitable (future, task, coroutine) inside of a Rust coroutine.
 pub(crate) async fn wait_for(awaitable: Py<PyAny>) -> PyResult<Py<PyAny>> {
-    let iterator = Python::attach(|py| await_iterator(awaitable.bind(py)))?;
-    Await { iterator, started: false }.await
+    let iterator = {
+        // Let go of before the wait.
+        let awaitable = awaitable;
+        Python::attach(|py| await_iterator(awaitable.bind(py)))?
+    };
+    Await { unstarted: Some(iterator) }.await
 }
 
 /// What `await object` steps: the object itself if it is a coroutine, else what its `__await__` gives.
@@ -166,30 +190,28 @@ fn await_iterator(awaitable: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
 }
 
 struct Await {
-    iterator: Py<PyAny>,
-    started: bool,
+    /// The iterator, before the first step. Later the coroutine keeps it while nothing runs.
+    unstarted: Option<Py<PyAny>>,
 }
 
 impl Future for Await {
     type Output = PyResult<Py<PyAny>>;
 
     fn poll(mut self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Self::Output> {
-        // A leaf that starts consumes no resumption: that was for whoever brought the body here.
-        let resume = if self.started {
-            RESUMED.with_borrow_mut(Option::take).unwrap_or(Resume::Next)
-        } else {
-            Resume::Next
+        let begun = self.unstarted.take().map(|awaited| Resumed { resume: Resume::Next, awaited });
+        let Some(Resumed { resume, awaited }) = begun.or_else(|| RESUMED.with_borrow_mut(Option::take)) else {
+            return Poll::Ready(Err(PyRuntimeError::new_err("a Rust coroutine was resumed by something else than Python")));
         };
-        self.started = true;
         Python::attach(|py| {
-            let iterator = self.iterator.bind(py);
+            let awaited = awaited.into_bound(py);
             let sent = match resume {
-                Resume::Next => send::send_none(iterator),
-                Resume::Throw(error) => throw_into(iterator, error),
+                Resume::Next => send::send_none(&awaited),
+                Resume::Throw(error) => throw_into(&awaited, error),
             };
             match sent {
-                Sent::Yielded(awaited) => {
-                    YIELDED.with_borrow_mut(|place| *place = Some(awaited.unbind()));
+                Sent::Yielded(value) => {
+                    let yielded = Yielded { awaited: awaited.unbind(), value: value.unbind() };
+                    YIELDED.with_borrow_mut(|place| *place = Some(yielded));
                     Poll::Pending
                 }
                 Sent::Returned(result) => Poll::Ready(Ok(result.unbind())),
@@ -236,8 +258,13 @@ impl SendSlot for Coroutine {
 
 #[pymethods]
 impl Coroutine {
-    fn __await__(this: Py<Self>) -> Py<Self> {
-        this
+    fn __await__(this: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+        // As the interpreter finds out for a coroutine of its own.
+        let is_awaited = this.get().body.with(this.py(), |stage| matches!(stage, Stage::Suspended { .. }));
+        if is_awaited {
+            return Err(PyRuntimeError::new_err("coroutine is being awaited already"));
+        }
+        Ok(this)
     }
 
     fn __iter__(this: Py<Self>) -> Py<Self> {
@@ -303,8 +330,11 @@ impl Coroutine {
     }
 
     #[getter]
-    fn cr_await(&self) -> Option<Py<PyAny>> {
-        None
+    fn cr_await(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.body.with(py, |stage| match stage {
+            Stage::Suspended { awaited, .. } => Some(awaited.clone_ref(py)),
+            Stage::Created(_) | Stage::Running | Stage::Closed => None,
+        })
     }
 
     #[getter]
@@ -325,6 +355,22 @@ impl Coroutine {
     fn __repr__(this: &Bound<'_, Self>) -> String {
         format!("<coroutine object {} at {:?}>", this.get().name, this.as_ptr())
     }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let visited = self.body.peek(|stage| match stage {
+            Stage::Suspended { awaited, .. } => visit.call(awaited),
+            Stage::Created(_) | Stage::Running | Stage::Closed => Ok(()),
+        });
+        visited.unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        let unless_it_runs = self.body.with(py, |stage| match stage {
+            Stage::Running => None,
+            other => Some(std::mem::replace(other, Stage::Closed)),
+        });
+        drop(unless_it_runs);
+    }
 }
 
 fn answer(sent: Sent<'_>) -> PyResult<Bound<'_, PyAny>> {
@@ -335,30 +381,27 @@ fn answer(sent: Sent<'_>) -> PyResult<Bound<'_, PyAny>> {
     }
 }
 
-impl Drop for Coroutine {
-    fn drop(&mut self) {
-        let (unstarted, suspended) = self
-            .body
-            .peek(|stage| (matches!(stage, Stage::Created(_)), matches!(stage, Stage::Suspended(_))))
-            .unwrap_or_default();
-        if !unstarted && !suspended {
-            return;
+impl Finalize for Coroutine {
+    fn has_last_words(this: &Bound<'_, Self>) -> bool {
+        this.get().body.with(this.py(), |stage| matches!(stage, Stage::Created(_) | Stage::Suspended { .. }))
+    }
+
+    fn finalize(this: &Bound<'_, Self>) {
+        let py = this.py();
+        let unstarted = this.get().body.with(py, |stage| matches!(stage, Stage::Created(_)));
+        let outcome = if unstarted {
+            warning::runtime(py, &format!("coroutine '{}' was never awaited", this.get().name))
+        } else {
+            // The body cleans up behind itself, as that of a Python coroutine does.
+            this.get().close(py)
+        };
+        if let Err(error) = outcome {
+            error.write_unraisable(py, Some(this));
         }
-        Python::attach(|py| {
-            // It may die while an exception is on its way, which must be there again afterwards.
-            let pending = PyErr::take(py);
-            let outcome = if unstarted {
-                warning::runtime(py, &format!("coroutine '{}' was never awaited", self.name))
-            } else {
-                // The body cleans up behind itself, as that of a Python coroutine does.
-                self.close(py)
-            };
-            if let Err(error) = outcome {
-                error.write_unraisable(py, None);
-            }
-            if let Some(pending) = pending {
-                pending.restore(py);
-            }
-        });
+    }
+
+    fn destructor() -> &'static OnceLock<ffi::destructor> {
+        static DESTRUCTOR: OnceLock<ffi::destructor> = OnceLock::new();
+        &DESTRUCTOR
     }
 }

@@ -2,8 +2,6 @@
 
 mod lock;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -134,7 +132,7 @@ impl Handle {
                 traceback.map(|traceback| traceback.clone_ref(py)),
             )
         });
-        let source = format_callback(py, callback.as_ref(), arguments.as_ref())?;
+        let source = format_callback(this.get().event_loop.bind(py), callback.as_ref(), arguments.as_ref())?;
         let report = PyDict::new(py);
         report.set_item("message", format!("Exception in callback {source}"))?;
         report.set_item("exception", error.value(py))?;
@@ -153,10 +151,10 @@ impl Handle {
             return Ok(false);
         }
         let debug = this.get().event_loop.bind(py).call_method0(intern!(py, "get_debug"))?.is_truthy()?;
+        this.get().state.with(py, |state| state.cancelled = true);
         // asyncio: a cancelled handle still says in debug mode what it would have called.
         let text = if debug { Some(this.repr()?.to_string()) } else { None };
         let dropped = this.get().state.with(py, |state| {
-            state.cancelled = true;
             if text.is_some() {
                 state.debug.get_or_insert_default().repr = text;
             }
@@ -192,7 +190,7 @@ impl Handle {
             info.push(format!("when={}", when.into_pyobject(py)?.repr()?));
         }
         if callback.is_some() {
-            info.push(format_callback(py, callback.as_ref(), arguments.as_ref())?);
+            info.push(format_callback(this.get().event_loop.bind(py), callback.as_ref(), arguments.as_ref())?);
         }
         if let Some(traceback) = traceback {
             let frame = traceback.bind(py).get_item(-1)?;
@@ -221,13 +219,18 @@ impl Handle {
     }
 }
 
-/// How asyncio shows a callback: its name, arguments and where it was defined.
+/// How asyncio shows a callback of `event_loop`: its name, where it was defined, and its arguments, from 3.13 on in debug mode only.
 pub(crate) fn format_callback(
-    py: Python<'_>,
+    event_loop: &Bound<'_, PyAny>,
     callback: Option<&Py<PyAny>>,
     arguments: Option<&Py<PyTuple>>,
 ) -> PyResult<String> {
-    stdlib(py).format_callback.bind(py).call1((callback, arguments))?.extract()
+    let py = event_loop.py();
+    let keywords = PyDict::new(py);
+    if stdlib(py).format_callback_hides {
+        keywords.set_item("debug", event_loop.call_method0(intern!(py, "get_debug"))?)?;
+    }
+    stdlib(py).format_callback.bind(py).call((callback, arguments), Some(&keywords))?.extract()
 }
 
 #[pymethods]
@@ -245,14 +248,10 @@ impl Handle {
         Self::make(py, callback, into_tuple(args)?, r#loop, context, debug)
     }
 
-    /// `asyncio.Handle` for our own class, so that `isinstance` finds it; a subclass is shown as itself.
+    /// `asyncio.Handle`, so that `isinstance` finds it.
     #[getter]
-    fn __class__(this: &Bound<'_, Self>) -> Py<PyAny> {
-        let py = this.py();
-        if this.get_type().is(py.get_type::<Self>()) {
-            return stdlib(py).handle_class.clone_ref(py);
-        }
-        this.get_type().into_any().unbind()
+    fn __class__(&self, py: Python<'_>) -> Py<PyAny> {
+        stdlib(py).handle_class.clone_ref(py)
     }
 
     /// Cancels the callback; nothing happens when it ran or was cancelled already.
@@ -401,14 +400,10 @@ impl TimerHandle {
         Ok(PyClassInitializer::from(handle).add_subclass(timer))
     }
 
-    /// `asyncio.TimerHandle` for our own class, so that `isinstance` finds it; a subclass is shown as itself.
+    /// `asyncio.TimerHandle`, so that `isinstance` finds it.
     #[getter]
-    fn __class__(this: &Bound<'_, Self>) -> Py<PyAny> {
-        let py = this.py();
-        if this.get_type().is(py.get_type::<Self>()) {
-            return stdlib(py).timer_handle_class.clone_ref(py);
-        }
-        this.get_type().into_any().unbind()
+    fn __class__(&self, py: Python<'_>) -> Py<PyAny> {
+        stdlib(py).timer_handle_class.clone_ref(py)
     }
 
     /// Cancels the callback; nothing happens when it ran or was cancelled already.
@@ -450,10 +445,8 @@ impl TimerHandle {
         Handle::repr_info(this.as_super(), Some(this.get().when))
     }
 
-    fn __hash__(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.when.to_bits().hash(&mut hasher);
-        hasher.finish()
+    fn __hash__(&self, py: Python<'_>) -> PyResult<isize> {
+        self.when.into_pyobject(py)?.hash()
     }
 
     fn __richcmp__(

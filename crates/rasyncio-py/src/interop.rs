@@ -26,6 +26,8 @@ pub(crate) struct Stdlib {
     pub(crate) task_get_stack: Py<PyAny>,
     pub(crate) task_print_stack: Py<PyAny>,
     pub(crate) format_callback: Py<PyAny>,
+    /// It hides a callback's arguments unless it is told `debug=True`.
+    pub(crate) format_callback_hides: bool,
     pub(crate) extract_stack: Py<PyAny>,
     pub(crate) iscoroutine: Py<PyAny>,
     pub(crate) iscoroutinefunction: Py<PyAny>,
@@ -101,6 +103,9 @@ impl Stdlib {
             task_get_stack: take("asyncio.base_tasks", "_task_get_stack")?,
             task_print_stack: take("asyncio.base_tasks", "_task_print_stack")?,
             format_callback: take("asyncio.format_helpers", "_format_callback_source")?,
+            format_callback_hides: !take("asyncio.format_helpers", "_format_callback_source")?
+                .getattr(py, "__kwdefaults__")?
+                .is_none(py),
             extract_stack: take("asyncio.format_helpers", "extract_stack")?,
             iscoroutine: take("asyncio.coroutines", "iscoroutine")?,
             iscoroutinefunction: if py.version_info() >= (3, 14) {

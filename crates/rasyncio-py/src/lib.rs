@@ -48,6 +48,7 @@ mod _rasyncio {
         crate::ffi::finalize::install::<Future>(py);
         crate::ffi::finalize::install::<Task>(py);
         crate::ffi::finalize::install::<TcpTransport>(py);
+        crate::ffi::finalize::install::<Coroutine>(py);
         crate::ffi::slots::install_await::<Future>(py);
         crate::ffi::slots::install_await::<Task>(py);
         crate::ffi::recycle::install::<FutureIter>(py);

@@ -5,7 +5,7 @@
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyTuple, PyWeakrefReference};
 
 use super::Loop;
 use crate::coroutines::wait_for;
@@ -19,7 +19,8 @@ pub(super) struct Bell {
 
 #[derive(Default)]
 struct State {
-    waiter: Option<Py<Future>>,
+    /// What the coroutine awaits. Only the coroutine holds it, which shows it to the garbage collector.
+    waiter: Option<Py<PyWeakrefReference>>,
     rung: bool,
 }
 
@@ -39,10 +40,14 @@ impl Bell {
             state.rung = true;
             state.waiter.take()
         });
+        let waiter = match waiter {
+            Some(waiter) => waiter.bind(py).upgrade_as::<Future>()?,
+            None => None,
+        };
         match waiter {
             Some(waiter) if !waiter.get().is_done(py) => {
                 self.silence(py);
-                Future::finish(waiter.bind(py), py.None())
+                Future::finish(&waiter, py.None())
             }
             _ => Ok(()),
         }
@@ -66,14 +71,11 @@ impl Bell {
         if self.state.with(py, |state| std::mem::take(&mut state.rung)) {
             return Ok(None);
         }
-        let waiter = Py::new(
-            py,
-            Future::pending(event_loop.clone_ref(py).into_any(), true),
-        )?;
-        let kept = waiter.clone_ref(py);
-        let old = self.state.with(py, |state| state.waiter.replace(kept));
+        let waiter = Bound::new(py, Future::pending(event_loop.clone_ref(py).into_any(), true))?;
+        let known = PyWeakrefReference::new(&waiter)?.unbind();
+        let old = self.state.with(py, |state| state.waiter.replace(known));
         drop(old);
-        Ok(Some(waiter))
+        Ok(Some(waiter.unbind()))
     }
 }
 

@@ -286,7 +286,7 @@ impl Loop {
             return Err(error);
         }
         let arguments = arguments.clone().unbind();
-        let source = format_callback(py, Some(&callback), Some(&arguments))?;
+        let source = format_callback(this.as_any(), Some(&callback), Some(&arguments))?;
         let event_loop = this.clone().into_any().unbind();
         let handle = Handle::make(py, callback, arguments, event_loop, None, false)?;
         let report = PyDict::new(py);

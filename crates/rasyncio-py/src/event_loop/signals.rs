@@ -97,6 +97,12 @@ impl Loop {
         Self::give_wakeup_back(this, before)
     }
 
+    /// No handler is left: signals need not be told to us, unless the loop runs and has to hear of Ctrl+C.
+    fn stop_listening_for_nobody(this: &Bound<'_, Self>) -> PyResult<()> {
+        let is_last = this.get().signals.with(this.py(), |signals| signals.handlers.is_empty());
+        if is_last && !this.get().is_turning() { Self::give_wakeup_back(this, -1) } else { Ok(()) }
+    }
+
     /// Bytes arrived in the pipe, one per signal.
     pub(super) fn on_signals(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
@@ -216,6 +222,7 @@ impl Loop {
         if let Err(error) = installed {
             let dropped = this.get().signals.with(py, |signals| signals.handlers.remove(&number));
             drop(dropped);
+            Self::stop_listening_for_nobody(this)?;
             return Err(uncatchable(py, error, number));
         }
         Ok(())
@@ -235,11 +242,7 @@ impl Loop {
         signal
             .call_method1(intern!(py, "signal"), (number, signal.getattr(default)?))
             .map_err(|error| uncatchable(py, error, number))?;
-        let is_last = this.get().signals.with(py, |signals| signals.handlers.is_empty());
-        if is_last && !this.get().is_turning() {
-            // A loop that runs keeps listening, for Ctrl+C.
-            Self::give_wakeup_back(this, -1)?;
-        }
+        Self::stop_listening_for_nobody(this)?;
         Ok(true)
     }
 

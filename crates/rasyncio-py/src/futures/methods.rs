@@ -32,14 +32,10 @@ impl Future {
         }
     }
 
-    /// `asyncio.Future` for our own class, so that `isinstance` finds it; a subclass is shown as itself.
+    /// `asyncio.Future`, so that `isinstance` finds it.
     #[getter]
-    fn __class__(this: &Bound<'_, Self>) -> Py<PyAny> {
-        let py = this.py();
-        if this.get_type().is(py.get_type::<Self>()) {
-            return stdlib(py).future_class.clone_ref(py);
-        }
-        this.get_type().into_any().unbind()
+    fn __class__(&self, py: Python<'_>) -> Py<PyAny> {
+        stdlib(py).future_class.clone_ref(py)
     }
 
     #[classmethod]
@@ -280,10 +276,10 @@ impl Future {
         FutureIter::make(this)
     }
 
-    fn __repr__(this: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+    fn __repr__(this: &Bound<'_, Self>) -> PyResult<String> {
         let py = this.py();
         this.get().event_loop(py)?;
-        Ok(stdlib(py).future_repr.bind(py).call1((this,))?.unbind())
+        with_own_name(this.as_any(), "Future", &stdlib(py).future_repr)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -295,5 +291,14 @@ impl Future {
             (std::mem::take(&mut state.callbacks), state.outcome.take(), state.extra.take(), state.event_loop.take())
         });
         drop(dropped);
+    }
+}
+
+/// What `show`, asyncio's function, makes of `object`. It asks `__class__` for the name: that is asyncio's own class, also for a subclass of ours.
+pub(crate) fn with_own_name(object: &Bound<'_, PyAny>, name: &str, show: &Py<PyAny>) -> PyResult<String> {
+    let text: String = show.bind(object.py()).call1((object,))?.extract()?;
+    match text.strip_prefix('<').and_then(|text| text.strip_prefix(name)) {
+        Some(rest) => Ok(format!("<{}{rest}", object.get_type().name()?)),
+        None => Ok(text),
     }
 }

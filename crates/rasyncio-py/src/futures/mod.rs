@@ -15,6 +15,7 @@ use pyo3::types::{IntoPyDict, PyDict};
 use pyo3::{ffi, intern};
 
 pub(crate) use iterator::FutureIter;
+pub(crate) use methods::with_own_name;
 use state::{Callback, Callbacks, FutureState, Status};
 
 use crate::event_loop::{Loop, Ready};
@@ -142,9 +143,7 @@ impl Future {
                 return false;
             }
             state.status = Status::Cancelled;
-            if let Some(message) = message.take() {
-                message_slot(state, &mut Some(message));
-            }
+            message_slot(state, &mut message);
             true
         });
         if cancelled {

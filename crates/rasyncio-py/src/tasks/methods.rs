@@ -10,7 +10,7 @@ use super::{Name, Task, TaskState, step};
 use crate::event_loop::{self, Loop, Ready};
 use crate::ffi::cell::GilCell;
 use crate::ffi::context;
-use crate::futures::Future;
+use crate::futures::{Future, with_own_name};
 use crate::interop::stdlib;
 
 #[pymethods]
@@ -56,14 +56,10 @@ impl Task {
         Self::start(this, &event_loop, eager_start)
     }
 
-    /// `asyncio.Task` for our own class, so that `isinstance` finds it; a subclass is shown as itself.
+    /// `asyncio.Task`, so that `isinstance` finds it.
     #[getter]
-    fn __class__(this: &Bound<'_, Self>) -> Py<PyAny> {
-        let py = this.py();
-        if this.get_type().is(py.get_type::<Self>()) {
-            return stdlib(py).task_class.clone_ref(py);
-        }
-        this.get_type().into_any().unbind()
+    fn __class__(&self, py: Python<'_>) -> Py<PyAny> {
+        stdlib(py).task_class.clone_ref(py)
     }
 
     #[classmethod]
@@ -190,10 +186,10 @@ impl Task {
         self.state.with(py, |state| state.log_destroy_pending = value);
     }
 
-    fn __repr__(this: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+    fn __repr__(this: &Bound<'_, Self>) -> PyResult<String> {
         let py = this.py();
         this.as_super().get().event_loop(py)?;
-        Ok(stdlib(py).task_repr.bind(py).call1((this,))?.unbind())
+        with_own_name(this.as_any(), "Task", &stdlib(py).task_repr)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -117,16 +117,13 @@ fn error_of(future: &Bound<'_, PyAny>) -> Option<PyErr> {
     future.call_method0(intern!(py, "result")).err()
 }
 
-/// A `Future` or `Task` of ours; the exact classes are looked at first.
+/// A `Future` or `Task` of ours. A subclass is treated as a foreign future: it may have methods of its own, which are to be called.
 #[inline]
 fn as_future<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Future>> {
     if let Ok(future) = object.cast_exact::<Future>() {
         return Some(future);
     }
-    if let Ok(task) = object.cast_exact::<Task>() {
-        return Some(task.as_super());
-    }
-    object.cast::<Future>().ok()
+    object.cast_exact::<Task>().ok().map(Bound::as_super)
 }
 
 /// Steps the coroutine; the context of the task is entered.
@@ -237,7 +234,7 @@ fn wait_for(task: &Bound<'_, Task>, future: &Bound<'_, Future>) -> PyResult<()> 
     }
     let py = task.py();
     if task.is(future) {
-        return fail_step(task, &format!("Task cannot await on itself: {}", task.repr()?));
+        return fail_self_await(task);
     }
     let mut wake = Some(Callback::Wake(task.clone().unbind()));
     let own_loop = task.as_super().get().state.with(py, |state| state.event_loop.as_ref().map(Py::as_ptr));
@@ -300,6 +297,9 @@ pub(super) fn cancel_waiter(waiter: &Bound<'_, PyAny>, message: Option<&Py<PyAny
 fn on_foreign_yield(task: &Bound<'_, Task>, awaited: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = task.py();
     let blocking = awaited.getattr_opt(intern!(py, "_asyncio_future_blocking"))?;
+    if awaited.is(task) {
+        return fail_self_await(task);
+    }
     if let Some(blocking) = blocking.filter(|blocking| !blocking.is_none()) {
         let future_loop = future_loop(awaited)?;
         if !future_loop.is(&task.as_super().get().event_loop(py)?) {
@@ -335,6 +335,10 @@ fn future_loop<'py>(future: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         Some(get_loop) => get_loop.call0(),
         None => future.getattr(intern!(py, "_loop")),
     }
+}
+
+fn fail_self_await(task: &Bound<'_, Task>) -> PyResult<()> {
+    fail_step(task, &format!("Task cannot await on itself: {}", task.repr()?))
 }
 
 fn fail_other_loop(task: &Bound<'_, Task>, future: &Bound<'_, PyAny>) -> PyResult<()> {

@@ -175,7 +175,7 @@ impl TcpTransport {
         let arguments = PyTuple::new(py, [argument])?.unbind();
         let callback = protocol.getattr_opt(name)?.map(Bound::unbind);
         let source = match &callback {
-            Some(_) => format_callback(py, callback.as_ref(), Some(&arguments))?,
+            Some(_) => format_callback(this.get().event_loop.bind(py), callback.as_ref(), Some(&arguments))?,
             None => name.to_string(),
         };
         Self::report(this, &format!("Exception in callback {source}"), error)
