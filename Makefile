@@ -61,27 +61,35 @@ check: lint test-rust $(ENVIRONMENT)/.test $(ENVIRONMENT)/.wheel ## What must pa
 	$(PYTEST) tests/tidy tests/typing tests/behaviour tests/examples $(ARGS)
 
 .PHONY: lint
-lint: lint-rust lint-py ## Formatting, clippy, ruff, mypy
+lint: lint-format lint-clippy lint-ruff lint-types ## Formatting, clippy, ruff, mypy; each alone too: lint-clippy ...
 
-.PHONY: lint-rust
-lint-rust: $(ENVIRONMENT)/.made
+.PHONY: lint-format
+lint-format: $(TOOLS)/.made
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo fmt --check --manifest-path benches/echo_client/Cargo.toml
+	$(RUFF) format --check .
+
+.PHONY: lint-clippy
+lint-clippy: $(ENVIRONMENT)/.made
+	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --all-targets --locked $(ECHO_CLIENT) -- -D warnings
 
-# Folders of tests are checked one by one: pytest takes each as a program of its own, with its own `conftest`.
-.PHONY: lint-py
-lint-py: $(ENVIRONMENT)/.test $(ENVIRONMENT)/.wheel
+.PHONY: lint-ruff
+lint-ruff: $(TOOLS)/.made
 	$(RUFF) check .
-	$(RUFF) format --check .
+
+# Folders of tests are checked one by one: pytest takes each as a program of its own, with its own `conftest`.
+# Those of tests/typing are checked by its test, against the installed stubs.
+.PHONY: lint-types
+lint-types: $(ENVIRONMENT)/.test $(ENVIRONMENT)/.wheel
 	$(MYPY) python
-	$(MYPY) examples
+	MYPYPATH=tests/ecosystem $(MYPY) examples
 	MYPYPATH=tests $(MYPY) tests/*.py tests/behaviour
-	for folder in tests/*/ benches; do \
-		case $$folder in tests/behaviour/ | tests/typing/) continue ;; esac; \
-		if compgen -G "$${folder%/}/*.py" >/dev/null; then MYPYPATH=tests $(MYPY) "$$folder"; fi; \
+	for folder in conformance ecosystem examples faults properties soak tidy; do \
+		MYPYPATH=tests:tests/tidy $(MYPY) tests/$$folder; \
 	done
+	$(MYPY) tests/typing/test_types.py
+	MYPYPATH=benches $(MYPY) benches
 
 .PHONY: test-rust
 test-rust: $(ENVIRONMENT)/.made ## Tests of the core and of the load program of the benchmarks

@@ -221,28 +221,23 @@ def test_a_timeout_on_a_stalled_connection_leaves_no_descriptor(loop: Any, run: 
         run(main())
 
 
-def skip_where_asyncio_leaks(implementation: Any) -> None:
-    if implementation.is_oracle and sys.version_info < (3, 14):
-        pytest.skip("gh-153133: this asyncio leaves the socket to the garbage collector")
-
-
 def test_a_raising_protocol_factory_raises_here_and_closes_the_socket(
     implementation: Any, loop: Any, run: Any
 ) -> None:
-    skip_where_asyncio_leaks(implementation)
+    if implementation.is_oracle and sys.version_info < (3, 14):
+        pytest.skip("gh-153133: this asyncio leaves the socket to the garbage collector")
     with listener() as server, no_socket_left():
         host, port = server.getsockname()
         with pytest.raises(ZeroDivisionError):
             run(loop.create_connection(lambda: 1 / 0, host, port))
 
 
-def test_a_raising_protocol_factory_closes_the_given_socket(implementation: Any, loop: Any, run: Any) -> None:
-    skip_where_asyncio_leaks(implementation)
+def test_a_raising_protocol_factory_closes_a_given_socket_since_3_14(loop: Any, run: Any) -> None:
     ours, peer = connected_pair()
-    with peer:
+    with ours, peer:
         with pytest.raises(ZeroDivisionError):
             run(loop.create_connection(lambda: 1 / 0, sock=ours))
-        assert ours.fileno() == -1
+        assert (ours.fileno() == -1) is (sys.version_info >= (3, 14))
 
 
 def test_a_failed_connection_never_made_a_protocol(loop: Any, run: Any) -> None:

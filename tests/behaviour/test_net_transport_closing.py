@@ -262,9 +262,9 @@ def test_an_unclosed_transport_warns_and_lets_go_of_its_socket(loop: Any, run: A
         return peer
 
     peer = run(main())
-    loop.close()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
+        loop.close()
         gc.collect()
     # Where the transport and its socket go in one collection, the socket may complain as well.
     assert {warning.category for warning in warned} == {ResourceWarning}

@@ -1,4 +1,4 @@
-"""TCP transports: when what was written leaves. asyncio sends in `write()`; rasyncio at the end of the turn."""
+"""TCP transports: when what was written leaves: with asyncio in `write()`, here at the end of the turn."""
 
 from __future__ import annotations
 

@@ -19,7 +19,10 @@ from typing import Any
 import pytest
 from net_peers import PATIENCE, connect, receive_exactly
 
-pytestmark = pytest.mark.rasyncio_only("asyncio floods its log here, thousands of lines a second")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.rasyncio_only("asyncio floods its log here, thousands of lines a second"),
+]
 
 CLIENTS = 200
 DESCRIPTORS = 64

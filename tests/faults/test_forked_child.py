@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PARENT = """
     import asyncio, os, signal, socket, sys, warnings
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -59,8 +61,9 @@ PARENT = """
         peer.send(b"x")
         assert await asyncio.wait_for(watched, 10) == b"x"
         await asyncio.wait_for(exchange(address), 10)
-        loop.call_soon_threadsafe(print, "woken")
-        await asyncio.sleep(0.01)
+        woken = loop.create_future()
+        loop.call_soon_threadsafe(woken.set_result, "woken")
+        print(await asyncio.wait_for(woken, 10))
         server.close()
         loop.remove_reader(ours)
         ours.close()

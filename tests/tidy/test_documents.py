@@ -14,7 +14,7 @@ TURN = (CORE / "scheduler" / "turn.rs", PY / "event_loop" / "run.rs")
 
 def numbered(lines: list[str]) -> list[str]:
     """The first numbered list, an item a line, without the links that only one of the places has."""
-    items = []
+    items: list[str] = []
     for line in lines:
         found = re.match(r"(\d)\. (.*)", line)
         if found and int(found[1]) == len(items) + 1:

@@ -1,4 +1,4 @@
-"""Type-check case: mistakes that the stubs must find; where one is not found, its ignore is unused, which fails."""
+"""Type-check case: mistakes that the stubs must find; where one is not found, its ignore fails as unused."""
 
 import rasyncio
 

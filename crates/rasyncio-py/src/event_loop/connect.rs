@@ -127,11 +127,11 @@ struct Target {
 }
 
 /// The arguments that say how TLS is spoken, unchecked.
-struct TlsArguments {
-    ssl: Option<Py<PyAny>>,
-    server_hostname: Option<Py<PyAny>>,
-    ssl_handshake_timeout: Option<Py<PyAny>>,
-    ssl_shutdown_timeout: Option<Py<PyAny>>,
+pub(super) struct TlsArguments {
+    pub(super) ssl: Option<Py<PyAny>>,
+    pub(super) server_hostname: Option<Py<PyAny>>,
+    pub(super) ssl_handshake_timeout: Option<Py<PyAny>>,
+    pub(super) ssl_shutdown_timeout: Option<Py<PyAny>>,
 }
 
 /// The body of `create_connection()`.
@@ -208,7 +208,7 @@ impl TlsArguments {
     }
 
     /// Only the checks that servers share.
-    fn check_timeouts(self, py: Python<'_>) -> PyResult<Option<TlsOptions>> {
+    pub(super) fn check_timeouts(self, py: Python<'_>) -> PyResult<Option<TlsOptions>> {
         if let (Some(ssl), true) = (&self.ssl, self.is_on(py)?) {
             return Ok(Some(TlsOptions::new(
                 ssl.bind(py),
@@ -230,7 +230,7 @@ impl TlsArguments {
         Ok(None)
     }
 
-    fn is_on(&self, py: Python<'_>) -> PyResult<bool> {
+    pub(super) fn is_on(&self, py: Python<'_>) -> PyResult<bool> {
         self.ssl
             .as_ref()
             .map_or(Ok(false), |ssl| ssl.bind(py).is_truthy())
@@ -339,20 +339,20 @@ pub(super) fn check_stream(sock: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
-/// A connected socket, and whether this file opened it.
-struct Opened {
-    socket: Py<PyAny>,
-    ours: bool,
+/// A socket, and whether the loop opened it.
+pub(super) struct Opened {
+    pub(super) socket: Py<PyAny>,
+    pub(super) ours: bool,
 }
 
 /// What connecting gives.
-struct Pair {
+pub(super) struct Pair {
     transport: Py<PyAny>,
     protocol: Py<PyAny>,
 }
 
 /// A transport and a protocol of the factory's over `sock`, when the protocol's `connection_made()` was called.
-async fn make_transport(
+pub(super) async fn make_transport(
     event_loop: &Py<Loop>,
     sock: Opened,
     factory: &Py<PyAny>,
@@ -426,7 +426,7 @@ impl Pair {
         Ok(())
     }
 
-    fn into_tuple(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+    pub(super) fn into_tuple(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         Ok((self.transport, self.protocol)
             .into_pyobject(py)?
             .into_any()

@@ -2,7 +2,7 @@
 //!
 //! Files by job, one per section of asyncio's documentation of the loop: `run` (run, stop, close, the turn), `schedule` (callbacks, futures,
 //! tasks), `debug` (debug mode, exception handlers), `asyncgens`, `executor`, `resolve` (DNS), `signals`, `watch` (descriptors), `sock` (`sock_*`),
-//! `connect` and `attempts` (connections), `tls`, `bell` (waking Rust coroutines), `serve` and `server` (servers). This file: what a loop knows. Invariant: work is run from one place, `run::run_entry`.
+//! `connect` and `attempts` (connections), `tls`, `bell` (waking Rust coroutines), `serve` and `server` (servers), `unix` (Unix sockets). This file: what a loop knows. Invariant: work is run from one place, `run::run_entry`.
 
 mod asyncgens;
 mod attempts;
@@ -18,6 +18,7 @@ mod server;
 mod signals;
 mod sock;
 mod tls;
+mod unix;
 mod watch;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -107,11 +107,7 @@ impl Loop {
                 make_server(event_loop, sockets, protocol_factory, tls, backlog)
             })?;
             if start_serving {
-                let pause = Python::attach(|py| {
-                    Server::begin_serving(server.bind(py))?;
-                    next_turn(py)
-                })?;
-                wait_for(pause).await?;
+                start(&server).await?;
             }
             Python::attach(|py| log_serving(event_loop.bind(py), &server))?;
             Ok(server.into_any())
@@ -119,7 +115,16 @@ impl Loop {
     }
 }
 
-fn make_server(
+/// Begins to serve, and lets a turn pass as asyncio does.
+pub(super) async fn start(server: &Py<Server>) -> PyResult<()> {
+    let pause = Python::attach(|py| {
+        Server::begin_serving(server.bind(py))?;
+        next_turn(py)
+    })?;
+    wait_for(pause).await.map(drop)
+}
+
+pub(super) fn make_server(
     event_loop: &Bound<'_, Loop>,
     sockets: Vec<Py<PyAny>>,
     protocol_factory: Py<PyAny>,

@@ -18,6 +18,7 @@ pub(in crate::event_loop) use methods::next_turn;
 
 use super::Loop;
 use super::tls::TlsOptions;
+use super::unix::SocketFile;
 use crate::exceptions;
 use crate::ffi::cell::GilCell;
 use crate::ffi::context;
@@ -48,6 +49,8 @@ struct State {
     serving: bool,
     /// What `serve_forever()` waits for.
     forever: Option<Py<Future>>,
+    /// What goes when the server is closed.
+    socket_file: Option<SocketFile>,
 }
 
 /// The connections that are not gone yet. They are known weakly: the server keeps no abandoned transport alive.
@@ -86,6 +89,7 @@ impl Server {
             waiters: Some(Vec::new()),
             serving: false,
             forever: None,
+            socket_file: None,
         };
         let event_loop = event_loop.clone().unbind();
         let state = GilCell::new(state);
@@ -100,6 +104,14 @@ impl Server {
                 state,
             },
         )
+    }
+
+    /// Makes closing the server remove the file of its Unix socket.
+    pub(super) fn remove_when_closed(&self, py: Python<'_>, file: Option<SocketFile>) {
+        let old = self
+            .state
+            .with(py, |state| std::mem::replace(&mut state.socket_file, file));
+        drop(old);
     }
 
     /// Listens on all sockets and accepts from now on; does nothing on a server that does so already.
@@ -136,9 +148,10 @@ impl Server {
             let sockets = state.sockets.take()?;
             state.serving = false;
             let listeners = std::mem::take(&mut state.listeners);
-            Some((sockets, listeners, state.forever.take()))
+            let ends = (state.socket_file.take(), state.forever.take());
+            Some((sockets, listeners, ends))
         });
-        let Some((sockets, listeners, forever)) = taken else {
+        let Some((sockets, listeners, (socket_file, forever))) = taken else {
             return Ok(());
         };
         for listener in listeners {
@@ -146,6 +159,9 @@ impl Server {
         }
         for socket in sockets {
             socket.bind(py).call_method0(intern!(py, "close"))?;
+        }
+        if let Some(file) = socket_file {
+            file.remove(py)?;
         }
         if let Some(forever) = forever
             && !forever.get().is_done(py)
@@ -305,6 +321,9 @@ impl Server {
                     .iter()
                     .flatten()
                     .try_for_each(|waiter| visit.call(waiter))?;
+                if let Some(file) = &state.socket_file {
+                    file.visit(visit)?;
+                }
                 visit.call(&state.forever)
             })
             .unwrap_or(Ok(()))
