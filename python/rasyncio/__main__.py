@@ -7,6 +7,7 @@ import builtins
 import importlib.machinery
 import io
 import os
+import pkgutil
 import runpy
 import sys
 import types
@@ -20,39 +21,81 @@ USAGE = "usage: python -m rasyncio script.py [ARGUMENT ...]\n       python -m ra
 def fresh_main(code: types.CodeType) -> dict[str, object]:
     """Put an empty ``__main__`` module into place, as the interpreter has it before a program begins."""
     module = types.ModuleType("__main__")
-    module.__dict__.update(__builtins__=builtins, __file__=code.co_filename, __cached__=None, __annotations__={})
+    module.__dict__.update(__builtins__=builtins, __file__=code.co_filename)
+    if sys.version_info < (3, 15):
+        module.__dict__.update(__cached__=None)
+    if sys.version_info < (3, 14):
+        module.__dict__.update(__annotations__={})
     sys.modules["__main__"] = module
     return module.__dict__
 
 
+def replace_first_on_path(folder: str) -> None:
+    """Put the program's folder where ours is; with ``python -P`` there is neither."""
+    if not sys.flags.safe_path:
+        sys.path[0] = folder
+
+
 def load_script(path: str) -> tuple[types.CodeType, dict[str, object]]:
     """Compile the file at `path`; its folder becomes ``sys.path[0]``."""
+    replace_first_on_path(os.path.dirname(os.path.realpath(path)))
+    path = os.path.abspath(path)
     try:
-        with io.open_code(os.path.abspath(path)) as file:
+        with io.open_code(path) as file:
             source = file.read()
     except OSError as error:
         executable = sys.executable or "python"
-        sys.stderr.write(f"{executable}: can't open file {os.path.abspath(path)!r}: [Errno {error.errno}] {error.strerror}\n")
+        sys.stderr.write(f"{executable}: can't open file {path!r}: [Errno {error.errno}] {error.strerror}\n")
         sys.exit(2)
-    sys.path[0] = os.path.dirname(os.path.realpath(path))
-    code = compile(source, path, "exec", dont_inherit=True)
+    try:
+        code = compile(source, path, "exec", dont_inherit=True)
+    except SyntaxError:
+        hide_own_frames(ALL_FRAMES)
+        raise
     namespace = fresh_main(code)
     namespace["__loader__"] = importlib.machinery.SourceFileLoader("__main__", path)
     return code, namespace
 
 
+def is_importable(path: str) -> bool:
+    """Whether the program is a folder or an archive, whose ``__main__`` is to run."""
+    return pkgutil.get_importer(path) is not None
+
+
+def load_container(path: str) -> tuple[types.CodeType, dict[str, object]]:
+    """Find the ``__main__`` in the folder or archive at `path`, which becomes ``sys.path[0]``."""
+    if sys.flags.safe_path:
+        sys.path.insert(0, "")
+    sys.path[0] = os.path.abspath(path)
+    # What is found under this name must be the program, not this module.
+    del sys.modules["__main__"]
+    try:
+        _, spec, code = runpy._get_module_details("__main__")  # type: ignore[attr-defined]
+    except ImportError:
+        sys.stderr.write(f"{sys.executable or 'python'}: can't find '__main__' module in {sys.path[0]!r}\n")
+        sys.exit(1)
+    return code, namespace_of(spec, code)
+
+
 def load_module(name: str) -> tuple[types.CodeType, dict[str, object]]:
     """Find the module `name`, or the ``__main__`` of the package `name`."""
-    sys.path[0] = os.getcwd()
+    replace_first_on_path(os.getcwd())
     try:
         _, spec, code = runpy._get_module_details(name)  # type: ignore[attr-defined]
     except ImportError as error:
         sys.stderr.write(f"{sys.executable or 'python'}: {error}\n")
         sys.exit(1)
-    namespace = fresh_main(code)
-    namespace.update(__spec__=spec, __loader__=spec.loader, __package__=spec.parent)
     sys.argv[0] = spec.origin
-    return code, namespace
+    return code, namespace_of(spec, code)
+
+
+def namespace_of(spec: importlib.machinery.ModuleSpec, code: types.CodeType) -> dict[str, object]:
+    """The names that a module begins with which was found by the import system."""
+    namespace = fresh_main(code)
+    namespace.update(__spec__=spec, __loader__=spec.loader, __package__=spec.parent, __file__=spec.origin)
+    if sys.version_info < (3, 15):
+        namespace["__cached__"] = spec.cached
+    return namespace
 
 
 def hide_own_frames(depth: int) -> None:
@@ -60,8 +103,9 @@ def hide_own_frames(depth: int) -> None:
     shown = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, traceback: types.TracebackType | None) -> None:
-        for _ in range(depth):
-            traceback = traceback.tb_next if traceback else None
+        hidden = 0
+        while traceback and depth > hidden:
+            traceback, hidden = traceback.tb_next, hidden + 1
         shown(kind, error.with_traceback(traceback), traceback)
 
     sys.excepthook = hook
@@ -99,18 +143,16 @@ def main() -> None:
         program = load_module(arguments[1])
     elif arguments[0].startswith("-"):
         usage(2)
-    elif os.path.isdir(arguments[0]):
-        sys.argv[:] = arguments
-        runpy.run_path(arguments[0], run_name="__main__")
-        return
     else:
         sys.argv[:] = arguments
-        program = load_script(arguments[0])
+        load = load_container if is_importable(arguments[0]) else load_script
+        program = load(arguments[0])
     execute(*program)
 
 
 #: runpy's two frames, `<module>`, `main` and `execute` stand above the program's own.
 FRAMES_ABOVE = 5
+ALL_FRAMES = sys.maxsize
 
 if __name__ == "__main__":
     main()

@@ -341,6 +341,45 @@ class _Loop:
             start_serving: bool = True,
         ) -> Server: ...
 
+    async def create_unix_connection(
+        self,
+        protocol_factory: Callable[[], _ProtocolT],
+        path: str | None = None,
+        *,
+        ssl: _Tls = None,
+        sock: socket | None = None,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> tuple[asyncio.Transport, _ProtocolT]: ...
+    if sys.version_info >= (3, 13):
+        async def create_unix_server(
+            self,
+            protocol_factory: _ProtocolFactory,
+            path: str | PathLike[str] | None = None,
+            *,
+            sock: socket | None = None,
+            backlog: int = 100,
+            ssl: _Tls = None,
+            ssl_handshake_timeout: float | None = None,
+            ssl_shutdown_timeout: float | None = None,
+            start_serving: bool = True,
+            cleanup_socket: bool = True,
+        ) -> Server: ...
+    else:
+        async def create_unix_server(
+            self,
+            protocol_factory: _ProtocolFactory,
+            path: str | PathLike[str] | None = None,
+            *,
+            sock: socket | None = None,
+            backlog: int = 100,
+            ssl: _Tls = None,
+            ssl_handshake_timeout: float | None = None,
+            ssl_shutdown_timeout: float | None = None,
+            start_serving: bool = True,
+        ) -> Server: ...
+
     async def start_tls(
         self,
         transport: asyncio.WriteTransport,
@@ -394,45 +433,6 @@ class _Loop:
 # asyncio takes only thread pools for `set_default_executor()`; its interface leaves that open.
 class EventLoop(_Loop, asyncio.AbstractEventLoop):  # type: ignore[misc]
     """rasyncio's event loop. What stands here is not native yet and raises NotImplementedError."""
-
-    async def create_unix_connection(
-        self,
-        protocol_factory: Callable[[], _ProtocolT],
-        path: str | None = None,
-        *,
-        ssl: _Tls = None,
-        sock: socket | None = None,
-        server_hostname: str | None = None,
-        ssl_handshake_timeout: float | None = None,
-        ssl_shutdown_timeout: float | None = None,
-    ) -> tuple[asyncio.Transport, _ProtocolT]: ...
-    if sys.version_info >= (3, 13):
-        async def create_unix_server(
-            self,
-            protocol_factory: _ProtocolFactory,
-            path: str | PathLike[str] | None = None,
-            *,
-            sock: socket | None = None,
-            backlog: int = 100,
-            ssl: _Tls = None,
-            ssl_handshake_timeout: float | None = None,
-            ssl_shutdown_timeout: float | None = None,
-            start_serving: bool = True,
-            cleanup_socket: bool = True,
-        ) -> Server: ...
-    else:
-        async def create_unix_server(
-            self,
-            protocol_factory: _ProtocolFactory,
-            path: str | PathLike[str] | None = None,
-            *,
-            sock: socket | None = None,
-            backlog: int = 100,
-            ssl: _Tls = None,
-            ssl_handshake_timeout: float | None = None,
-            ssl_shutdown_timeout: float | None = None,
-            start_serving: bool = True,
-        ) -> Server: ...
 
     async def create_datagram_endpoint(
         self,

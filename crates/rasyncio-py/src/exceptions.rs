@@ -1,6 +1,6 @@
 //! Exceptions of asyncio's own classes, with asyncio's texts, and the only map from core errors to Python exceptions.
 
-use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::exceptions::{PyBaseException, PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 
 use crate::interop::stdlib;
@@ -44,4 +44,16 @@ fn strerror(error: &std::io::Error) -> String {
 /// `RuntimeError(message)`.
 pub(crate) fn runtime(message: impl Into<String>) -> PyErr {
     PyRuntimeError::new_err(message.into())
+}
+
+/// The exception object behind an error that was raised.
+pub(crate) trait Raised {
+    /// The object, with the traceback it was raised with: up to 3.11 the interpreter keeps the two apart.
+    fn raised<'py>(&self, py: Python<'py>) -> Bound<'py, PyBaseException>;
+}
+
+impl Raised for PyErr {
+    fn raised<'py>(&self, py: Python<'py>) -> Bound<'py, PyBaseException> {
+        self.clone_ref(py).into_value(py).into_bound(py)
+    }
 }

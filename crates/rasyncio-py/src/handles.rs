@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3::intern;
 
+use crate::exceptions::Raised;
 use crate::event_loop::Loop;
 use crate::ffi::cell::GilCell;
 use crate::ffi::{call, context};
@@ -75,7 +76,7 @@ impl Handle {
 
     /// For a handle that other threads have: from 3.14 on they wait while its callback runs.
     pub(crate) fn make_thread_safe(&mut self, py: Python<'_>) {
-        if py.version_info() >= (3, 14) {
+        if stdlib(py).thread_safe_handle_class.is_some() {
             self.lock = Some(Box::default());
         }
     }
@@ -135,7 +136,7 @@ impl Handle {
         let source = format_callback(this.get().event_loop.bind(py), callback.as_ref(), arguments.as_ref())?;
         let report = PyDict::new(py);
         report.set_item("message", format!("Exception in callback {source}"))?;
-        report.set_item("exception", error.value(py))?;
+        report.set_item("exception", error.raised(py))?;
         report.set_item("handle", this)?;
         if let Some(traceback) = source_traceback {
             report.set_item("source_traceback", traceback)?;
@@ -173,7 +174,11 @@ impl Handle {
 
     fn repr_info(this: &Bound<'_, Self>, when: Option<f64>) -> PyResult<Vec<String>> {
         let py = this.py();
-        let mut info = vec![this.get_type().name()?.to_string()];
+        let name = match this.get().lock {
+            None => this.get_type().name()?.to_string(),
+            Some(_) => "_ThreadSafeHandle".to_owned(),
+        };
+        let mut info = vec![name];
         let (cancelled, callback, arguments, traceback) = this.get().state.with(py, |state| {
             let traceback = state.debug.as_ref().and_then(|debug| debug.source_traceback.as_ref());
             (
@@ -248,10 +253,12 @@ impl Handle {
         Self::make(py, callback, into_tuple(args)?, r#loop, context, debug)
     }
 
-    /// `asyncio.Handle`, so that `isinstance` finds it.
+    /// `asyncio.Handle`, or its thread safe subclass, so that `isinstance` finds it.
     #[getter]
     fn __class__(&self, py: Python<'_>) -> Py<PyAny> {
-        stdlib(py).handle_class.clone_ref(py)
+        let library = stdlib(py);
+        let thread_safe = self.lock.as_ref().and(library.thread_safe_handle_class.as_ref());
+        thread_safe.unwrap_or(&library.handle_class).clone_ref(py)
     }
 
     /// Cancels the callback; nothing happens when it ran or was cancelled already.

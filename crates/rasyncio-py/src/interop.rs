@@ -18,6 +18,8 @@ pub(crate) struct Stdlib {
     pub(crate) task_class: Py<PyAny>,
     pub(crate) handle_class: Py<PyAny>,
     pub(crate) timer_handle_class: Py<PyAny>,
+    /// From 3.14.
+    pub(crate) thread_safe_handle_class: Option<Py<PyAny>>,
     pub(crate) server_class: Py<PyAny>,
     pub(crate) transport_class: Py<PyAny>,
     pub(crate) buffered_protocol: Py<PyAny>,
@@ -95,6 +97,7 @@ impl Stdlib {
             task_class: take("asyncio.tasks", "Task")?,
             handle_class: take("asyncio.events", "Handle")?,
             timer_handle_class: take("asyncio.events", "TimerHandle")?,
+            thread_safe_handle_class: take("asyncio.events", "_ThreadSafeHandle").ok(),
             server_class: take("asyncio.base_events", "Server")?,
             transport_class: take("asyncio.transports", "Transport")?,
             buffered_protocol: take("asyncio.protocols", "BufferedProtocol")?,

@@ -4,7 +4,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::exceptions;
+use crate::exceptions::{self, Raised};
 use crate::interop::stdlib;
 use crate::policy;
 
@@ -114,7 +114,7 @@ pub(crate) fn run(
         (Err(error), Ok(())) | (Ok(_), Err(error)) => Err(error),
         (Err(first), Err(second)) => {
             // As in a `with` block: the second is on its way, the first is its context.
-            second.value(py).setattr(intern!(py, "__context__"), first.value(py))?;
+            second.raised(py).setattr(intern!(py, "__context__"), first.raised(py))?;
             Err(second)
         }
     }

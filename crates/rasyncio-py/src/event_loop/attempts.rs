@@ -16,7 +16,7 @@ use super::Loop;
 use super::bell::Bell;
 use super::resolve::AddressInfo;
 use crate::coroutines::{Coroutine, wait_for};
-use crate::exceptions;
+use crate::exceptions::{self, Raised};
 use crate::ffi::cell::GilCell;
 use crate::interop::must_propagate;
 
@@ -168,7 +168,7 @@ fn bind(
 
 /// The error of a local address that cannot be bound to, which it names.
 fn bind_error(py: Python<'_>, info: &AddressInfo, error: &PyErr) -> PyResult<PyErr> {
-    let value = error.value(py);
+    let value = error.raised(py);
     let number = value.getattr(intern!(py, "errno"))?;
     let cause = if py.version_info() < (3, 13) {
         value.getattr(intern!(py, "strerror"))?.str()?.to_string()

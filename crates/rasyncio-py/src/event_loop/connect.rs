@@ -12,6 +12,7 @@ use super::Loop;
 use super::attempts::{CloseOnDrop, Plan, race};
 use super::resolve::{AddressInfo, Hints, ensure_resolved};
 use super::tls::{self, TlsOptions};
+use crate::exceptions::Raised;
 use crate::coroutines::{Coroutine, wait_for};
 use crate::futures::Future;
 use crate::interop::stdlib;
@@ -304,7 +305,7 @@ fn exception_group(py: Python<'_>, errors: &[PyErr]) -> PyResult<PyErr> {
     let class = py
         .import(intern!(py, "builtins"))?
         .getattr(intern!(py, "ExceptionGroup"))?;
-    let values: Vec<_> = errors.iter().map(|error| error.value(py)).collect();
+    let values: Vec<_> = errors.iter().map(|error| error.raised(py)).collect();
     Ok(PyErr::from_value(
         class.call1(("create_connection failed", values))?,
     ))

@@ -10,6 +10,7 @@ use pyo3::types::{PyDict, PyList};
 use rasyncio_core::clock::monotonic;
 
 use super::{Loop, Ready};
+use crate::exceptions::Raised;
 use crate::interop::{must_propagate, stdlib};
 
 impl Loop {
@@ -103,7 +104,7 @@ impl Loop {
         // The handler itself is at fault: tell of both.
         let report = PyDict::new(py);
         report.set_item("message", "Unhandled error in exception handler")?;
-        report.set_item("exception", error.value(py))?;
+        report.set_item("exception", error.raised(py))?;
         report.set_item("context", context)?;
         let Err(second) = this.call_method1(intern!(py, "default_exception_handler"), (report,)) else {
             return Ok(());
@@ -180,7 +181,7 @@ fn task_behind(callback: &Bound<'_, PyAny>) -> Option<Py<PyAny>> {
 /// `logger.error(text, exc_info=error)`.
 fn log_exception(text: &str, error: &PyErr, py: Python<'_>) -> PyResult<()> {
     let keywords = PyDict::new(py);
-    keywords.set_item("exc_info", error.value(py))?;
+    keywords.set_item("exc_info", error.raised(py))?;
     stdlib(py).logger.bind(py).call_method(intern!(py, "error"), (text,), Some(&keywords))?;
     Ok(())
 }

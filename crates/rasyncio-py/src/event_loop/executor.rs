@@ -10,7 +10,7 @@ use pyo3::types::{IntoPyDict, PyCFunction, PyDict, PyTuple};
 use super::schedule::check_callback;
 use super::{Loop, Ready};
 use crate::coroutines::{Coroutine, wait_for};
-use crate::exceptions;
+use crate::exceptions::{self, Raised};
 use crate::futures::Future;
 use crate::interop::stdlib;
 
@@ -265,7 +265,7 @@ fn settle(future: &Bound<'_, Future>, outcome: PyResult<()>) -> PyResult<()> {
     }
     match outcome {
         Ok(()) => Future::finish(future, py.None()),
-        Err(error) => Future::fail(future, error.value(py)),
+        Err(error) => Future::fail(future, &error.raised(py)),
     }
 }
 

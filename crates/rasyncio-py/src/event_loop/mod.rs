@@ -103,6 +103,8 @@ pub(crate) struct Loop {
     tasks: GilCell<Registry>,
     settings: GilCell<Settings>,
     signals: GilCell<SignalState>,
+    /// Listeners that wait for a descriptor to become free.
+    starved: GilCell<Vec<Py<server::Listener>>>,
     /// Transports that wrote something in this turn.
     unflushed: GilCell<Vec<Py<TcpTransport>>>,
     /// Memory that received bytes land in before Python gets a copy.
@@ -135,6 +137,7 @@ impl Loop {
             tasks: GilCell::default(),
             settings: GilCell::new(Settings { slow_callback_duration: 0.1, ..Settings::default() }),
             signals: GilCell::new(signals),
+            starved: GilCell::default(),
             unflushed: GilCell::default(),
             scratch: GilCell::new(Vec::new()),
             closed: AtomicBool::new(false),
@@ -280,6 +283,22 @@ impl Loop {
         result
     }
 
+    /// A listener ran out of descriptors: it tries again as soon as one is closed here, and after a while in any case.
+    pub(crate) fn wait_for_descriptor(&self, py: Python<'_>, listener: Py<server::Listener>) {
+        self.starved.with(py, |starved| starved.push(listener));
+    }
+
+    /// A descriptor was closed: whoever waited for one may have it.
+    pub(crate) fn on_descriptor_closed(&self, py: Python<'_>) -> PyResult<()> {
+        if self.starved.with(py, |starved| starved.is_empty()) {
+            return Ok(());
+        }
+        for listener in self.starved.take(py) {
+            server::Listener::resume(listener.bind(py))?;
+        }
+        Ok(())
+    }
+
     /// The transport wrote: flush it at the end of this turn.
     pub(crate) fn flush_later(&self, py: Python<'_>, transport: Py<TcpTransport>) {
         self.unflushed.with(py, |unflushed| unflushed.push(transport));
@@ -328,6 +347,7 @@ impl Loop {
             self.tasks.take(py),
             self.settings.take(py),
             self.unflushed.take(py),
+            self.starved.take(py),
         );
         drop(dropped);
     }
@@ -383,7 +403,8 @@ impl Loop {
         });
         let unflushed = self.unflushed.peek(|all| all.iter().try_for_each(|transport| visit.call(transport)));
         let signals = self.signals.peek(|signals| signals.visit(visit));
-        for part in [ready, timers, tasks, reactor, unflushed, signals] {
+        let starved = self.starved.peek(|all| all.iter().try_for_each(|listener| visit.call(listener)));
+        for part in [ready, timers, tasks, reactor, unflushed, starved, signals] {
             part.unwrap_or(Ok(()))?;
         }
         self.settings

@@ -19,7 +19,7 @@ use rasyncio_core::reactor::{Completion, Operation};
 use rasyncio_core::scheduler::{Poll, ReadyQueue, Timers, timeout_until};
 
 use super::{Loop, Ready, Source};
-use crate::exceptions;
+use crate::exceptions::{self, Raised};
 use crate::ffi::call::call_one;
 use crate::ffi::{context, warning};
 use crate::futures::Future;
@@ -291,7 +291,7 @@ impl Loop {
         let handle = Handle::make(py, callback, arguments, event_loop, None, false)?;
         let report = PyDict::new(py);
         report.set_item("message", format!("Exception in callback {source}"))?;
-        report.set_item("exception", error.value(py))?;
+        report.set_item("exception", error.raised(py))?;
         report.set_item("handle", handle)?;
         this.call_method1(intern!(py, "call_exception_handler"), (report,))?;
         Ok(())

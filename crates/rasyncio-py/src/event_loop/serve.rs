@@ -12,6 +12,7 @@ use super::resolve::{AddressInfo, Hints, ensure_resolved};
 use super::server::next_turn;
 use super::tls::{TlsOptions, refuse_tls_socket};
 use super::{Loop, Server};
+use crate::exceptions::Raised;
 use crate::coroutines::{Coroutine, wait_for};
 use crate::interop::stdlib;
 
@@ -115,13 +116,21 @@ impl Loop {
     }
 }
 
-/// Begins to serve, and lets a turn pass as asyncio does.
+/// Begins to serve, and lets a turn pass as asyncio does. Whoever is cancelled meanwhile never gets the server, so it is closed then.
 pub(super) async fn start(server: &Py<Server>) -> PyResult<()> {
-    let pause = Python::attach(|py| {
+    let begun = Python::attach(|py| {
         Server::begin_serving(server.bind(py))?;
         next_turn(py)
-    })?;
-    wait_for(pause).await.map(drop)
+    });
+    let passed = match begun {
+        Ok(pause) => wait_for(pause).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = passed {
+        Python::attach(|py| Server::end_serving(server.bind(py)))?;
+        return Err(error);
+    }
+    Ok(())
 }
 
 pub(super) fn make_server(
@@ -375,7 +384,7 @@ fn bind(
         return Err(error);
     }
     let skips = py.version_info() >= (3, 13);
-    let value = error.value(py);
+    let value = error.raised(py);
     let number = value.getattr(intern!(py, "errno"))?;
     // Up to 3.12 the text does not begin with the number.
     let reason = if skips {
@@ -404,7 +413,7 @@ fn warn_in_debug(event_loop: &Bound<'_, Loop>, text: &str, error: Option<&PyErr>
     let py = event_loop.py();
     if event_loop.get().is_debug(py) {
         let keywords = PyDict::new(py);
-        keywords.set_item("exc_info", error.map(|error| error.value(py)))?;
+        keywords.set_item("exc_info", error.map(|error| error.raised(py)))?;
         let logger = stdlib(py).logger.bind(py);
         // As an argument: a text with a percent sign is no format.
         logger.call_method(intern!(py, "warning"), ("%s", text), Some(&keywords))?;

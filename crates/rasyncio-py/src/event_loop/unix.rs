@@ -353,7 +353,7 @@ fn os_call<'py>(
         .call_method1(function, (path,))
 }
 
-/// What became of a file that need not be there: an OSError goes to the log only, and a missing file not even there.
+/// What became of a file that need not be there: an `OSError` goes to the log only, and a missing file not even there.
 fn log_os_error(outcome: PyResult<()>, text: &str, path: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = path.py();
     match outcome {

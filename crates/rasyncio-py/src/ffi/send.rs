@@ -4,6 +4,8 @@ use pyo3::exceptions::PyStopIteration;
 use pyo3::prelude::*;
 use pyo3::{ffi, intern};
 
+use crate::exceptions::Raised;
+
 /// What one step of a coroutine came to.
 pub(crate) enum Sent<'py> {
     Yielded(Bound<'py, PyAny>),
@@ -82,7 +84,7 @@ pub(crate) fn send<'py>(coroutine: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>
 /// Raises `exception` inside of `coroutine` at the point where it is suspended.
 pub(crate) fn throw<'py>(coroutine: &Bound<'py, PyAny>, exception: &PyErr) -> Sent<'py> {
     let py = coroutine.py();
-    let outcome = coroutine.call_method1(intern!(py, "throw"), (exception.value(py),));
+    let outcome = coroutine.call_method1(intern!(py, "throw"), (exception.raised(py),));
     classify(py, outcome)
 }
 

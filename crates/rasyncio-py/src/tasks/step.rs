@@ -3,14 +3,13 @@
 //! On our loop a step is entered from the ready queue without a Python call in between; on another loop the same code is entered through
 //! `TaskStep` and `TaskWakeup`, which that loop calls in the task's context.
 
-use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 use pyo3::intern;
 
 use super::{Task, TaskStep, TaskWakeup};
 use crate::event_loop::{Loop, Ready};
-use crate::exceptions;
+use crate::exceptions::{self, Raised};
 use crate::ffi::context;
 use crate::ffi::send::{self, Sent};
 use crate::futures::state::{Callback, Status};
@@ -188,8 +187,7 @@ fn on_raise(event_loop: Option<&Bound<'_, Loop>>, task: &Bound<'_, Task>, error:
         Future::cancel(future, message)?;
         return Ok(());
     }
-    let value: &Bound<'_, PyBaseException> = error.value(py);
-    Future::fail(future, value.as_any())?;
+    Future::fail(future, error.raised(py).as_any())?;
     if must_propagate(py, &error) { Err(error) } else { Ok(()) }
 }
 

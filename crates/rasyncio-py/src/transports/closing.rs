@@ -9,6 +9,7 @@ use rasyncio_core::reactor::Operation;
 use super::flow_control::Sending;
 use super::socket_info::Socket;
 use super::tcp::TcpTransport;
+use crate::exceptions::Raised;
 use crate::event_loop::Server;
 use crate::ffi::call::call_method_one;
 use crate::handles::format_callback;
@@ -121,6 +122,7 @@ impl TcpTransport {
         }
         drop((protocol, unsent));
         let closed = socket.close(py);
+        own.event_loop.get().on_descriptor_closed(py)?;
         if let Some(server) = server {
             Server::detach(server.bind(py), Some(this.as_any()))?;
         }
@@ -136,7 +138,7 @@ impl TcpTransport {
         if error.is_instance_of::<PyOSError>(py) {
             if this.get().event_loop.get().is_debug(py) {
                 let keywords = PyDict::new(py);
-                keywords.set_item("exc_info", error.value(py))?;
+                keywords.set_item("exc_info", error.raised(py))?;
                 let arguments = ("%r: %s", this, message);
                 let logger = stdlib(py).logger.bind(py);
                 logger.call_method(intern!(py, "debug"), arguments, Some(&keywords))?;
@@ -155,7 +157,7 @@ impl TcpTransport {
         }
         let report = PyDict::new(py);
         report.set_item("message", message)?;
-        report.set_item("exception", error.value(py))?;
+        report.set_item("exception", error.raised(py))?;
         report.set_item("transport", this)?;
         report.set_item("protocol", this.get().protocol(py))?;
         let event_loop = this.get().event_loop.bind(py);

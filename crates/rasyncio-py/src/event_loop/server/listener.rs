@@ -12,7 +12,7 @@ use rasyncio_core::reactor::{Accepted, Operation, Token};
 use super::Server;
 use crate::coroutines::{Coroutine, wait_for};
 use crate::event_loop::{Loop, Source, tls};
-use crate::exceptions;
+use crate::exceptions::{self, Raised};
 use crate::ffi::cell::GilCell;
 use crate::ffi::context;
 use crate::futures::Future;
@@ -235,24 +235,32 @@ impl Listener {
             .unbind();
         let old = cell.with(py, |state| state.resume.replace(timer));
         drop(old);
+        event_loop.get().wait_for_descriptor(py, this.clone().unbind());
         Ok(())
+    }
+
+    /// Ends a pause, if there is one.
+    pub(crate) fn resume(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let own = this.get();
+        let (token, timer) = own
+            .state
+            .with(py, |state| (state.token, state.resume.take()));
+        let (Some(token), Some(timer)) = (token, timer) else {
+            return Ok(());
+        };
+        timer.bind(py).call_method0(intern!(py, "cancel"))?;
+        let event_loop = own.server.get().event_loop.get();
+        let armed = event_loop.with_reactor(py, |reactor| reactor.arm(token, Operation::Accept))?;
+        armed.map_err(|error| exceptions::os_error(&error))
     }
 }
 
 #[pymethods]
 impl Listener {
     /// The end of a pause.
-    fn _resume(&self, py: Python<'_>) -> PyResult<()> {
-        let (token, timer) = self
-            .state
-            .with(py, |state| (state.token, state.resume.take()));
-        drop(timer);
-        let Some(token) = token else {
-            return Ok(());
-        };
-        let event_loop = self.server.get().event_loop.get();
-        let armed = event_loop.with_reactor(py, |reactor| reactor.arm(token, Operation::Accept))?;
-        armed.map_err(|error| exceptions::os_error(&error))
+    fn _resume(this: &Bound<'_, Self>) -> PyResult<()> {
+        Self::resume(this)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -315,7 +323,7 @@ fn report_connection(
         "message",
         "Error on transport creation for incoming connection",
     )?;
-    report.set_item("exception", error.value(py))?;
+    report.set_item("exception", error.raised(py))?;
     if let Some(protocol) = protocol {
         report.set_item("protocol", protocol)?;
     }
