@@ -120,6 +120,8 @@ impl TcpTransport {
             return Ok(());
         }
         Self::maybe_resume_protocol(this)?;
+        // What the protocol wrote just now: nobody looks for the end of a closing transport after a flush.
+        Self::send_collected(this)?;
         let (is_done, closing, eof) = this.get().state.with(py, |state| {
             let is_done = state.output.queue.is_empty() && !state.is_lost();
             (is_done, state.closing, state.output.eof)
