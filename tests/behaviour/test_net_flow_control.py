@@ -306,3 +306,28 @@ def test_writers_waiting_in_drain_are_all_released(loop: Any, run: Any) -> None:
         peer.close()
 
     run(main())
+
+
+class LastWords(Recorder):
+    """Has something to add when it may write again, as TLS has."""
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.opened().write(b"last words")
+
+
+def test_what_is_written_at_resume_writing_still_goes_out_when_the_transport_is_closing(
+    loop: Any, run: Any
+) -> None:
+    async def main() -> None:
+        protocol = LastWords()
+        transport, peer = await transport_to_peer(protocol)
+        # It is told to go on when nothing waits any more, and says so little that it could wait again.
+        transport.set_write_buffer_limits(high=1000, low=0)
+        transport.write(MORE_THAN_FITS)
+        transport.close()
+        assert await in_thread(receive_to_end, peer) == MORE_THAN_FITS + b"last words"
+        assert await soon(protocol.lost) is None
+        peer.close()
+
+    run(main())

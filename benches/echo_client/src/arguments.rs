@@ -35,9 +35,7 @@ impl Arguments {
         };
         let mut words = words.into_iter();
         while let Some(option) = words.next() {
-            let value = words
-                .next()
-                .ok_or_else(|| format!("{option} needs a value\n{USAGE}"))?;
+            let value = words.next().ok_or_else(|| format!("{option} needs a value\n{USAGE}"))?;
             match option.as_str() {
                 "--connect" => connect = Some(number(&option, &value)?),
                 "--connections" => parsed.connections = number(&option, &value)?,
@@ -58,14 +56,11 @@ impl Arguments {
 }
 
 fn number<T: std::str::FromStr>(option: &str, value: &str) -> Result<T, String> {
-    value
-        .parse()
-        .map_err(|_| format!("{option}: {value:?} is not valid"))
+    value.parse().map_err(|_| format!("{option}: {value:?} is not valid"))
 }
 
 fn seconds(option: &str, value: &str) -> Result<Duration, String> {
-    Duration::try_from_secs_f64(number(option, value)?)
-        .map_err(|error| format!("{option}: {error}"))
+    Duration::try_from_secs_f64(number(option, value)?).map_err(|error| format!("{option}: {error}"))
 }
 
 #[cfg(test)]

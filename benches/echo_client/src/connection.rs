@@ -18,29 +18,16 @@ pub struct Connection {
 
 impl Connection {
     /// Connects, waiting for it, and registers with the poll; nothing is sent yet.
-    pub fn open(
-        address: SocketAddr,
-        size: usize,
-        token: Token,
-        registry: &Registry,
-    ) -> io::Result<Self> {
+    pub fn open(address: SocketAddr, size: usize, token: Token, registry: &Registry) -> io::Result<Self> {
         let connected = std::net::TcpStream::connect(address)?;
         connected.set_nonblocking(true)?;
         connected.set_nodelay(true)?;
         let mut stream = TcpStream::from_std(connected);
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         // Every connection sends other bytes, so an answer that went to the wrong one is noticed.
-        let message = (0..size)
-            .map(|index| u8::try_from((index + 31 * token.0) % 251).unwrap_or(0))
-            .collect();
-        Ok(Self {
-            stream,
-            message,
-            answer: vec![0; size],
-            written: 0,
-            read: 0,
-            sent_at: Instant::now(),
-        })
+        let message =
+            (0..size).map(|index| u8::try_from((index + 31 * token.0) % 251).unwrap_or(0)).collect();
+        Ok(Self { stream, message, answer: vec![0; size], written: 0, read: 0, sent_at: Instant::now() })
     }
 
     /// Starts the next message. The one before must have been answered.
@@ -83,10 +70,7 @@ impl Connection {
         }
         let elapsed = self.sent_at.elapsed();
         if self.answer != self.message {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the echo differs from what was sent",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the echo differs from what was sent"));
         }
         Ok(Some(elapsed))
     }

@@ -9,8 +9,7 @@ pub struct Latencies {
 
 impl Latencies {
     pub fn record(&mut self, elapsed: Duration) {
-        self.nanoseconds
-            .push(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
+        self.nanoseconds.push(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
     }
 
     pub fn count(&self) -> u64 {

@@ -28,14 +28,7 @@ impl Load {
     fn open(arguments: &Arguments) -> io::Result<Self> {
         let poll = Poll::new()?;
         let connections = (0..arguments.connections)
-            .map(|index| {
-                Connection::open(
-                    arguments.connect,
-                    arguments.size,
-                    Token(index),
-                    poll.registry(),
-                )
-            })
+            .map(|index| Connection::open(arguments.connect, arguments.size, Token(index), poll.registry()))
             .collect::<io::Result<_>>()?;
         Ok(Self {
             poll,
@@ -50,11 +43,7 @@ impl Load {
         let begin = Instant::now();
         let mut latencies = Latencies::default();
         let mut started = 0;
-        for connection in self
-            .connections
-            .iter_mut()
-            .take(usize::try_from(messages).unwrap_or(usize::MAX))
-        {
+        for connection in self.connections.iter_mut().take(usize::try_from(messages).unwrap_or(usize::MAX)) {
             connection.begin_message()?;
             started += 1;
         }
@@ -66,11 +55,7 @@ impl Load {
             if self.events.is_empty() {
                 return Err(io::Error::new(
                     io::ErrorKind::TimedOut,
-                    format!(
-                        "no answer for {:?} after {} messages",
-                        self.stall_timeout,
-                        latencies.count()
-                    ),
+                    format!("no answer for {:?} after {} messages", self.stall_timeout, latencies.count()),
                 ));
             }
             let may_begin = begin.elapsed() < limit;
@@ -96,10 +81,7 @@ impl Load {
 fn wait_for_a_line() -> io::Result<()> {
     let mut line = String::new();
     if io::stdin().lock().read_line(&mut line)? == 0 {
-        return Err(io::Error::new(
-            io::ErrorKind::UnexpectedEof,
-            "no go-ahead on standard input",
-        ));
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "no go-ahead on standard input"));
     }
     Ok(())
 }

@@ -14,27 +14,22 @@ fn ready_queue(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1000));
     let mut queue = ReadyQueue::new();
     (0..1000_u64).for_each(|entry| queue.push([entry; 3]));
-    group.bench_function(
-        "a thousand entries that queue themselves again",
-        |bencher| {
-            bencher.iter(|| {
-                for _ in 0..queue.len() {
-                    if let Some(entry) = queue.pop() {
-                        queue.push(black_box(entry));
-                    }
+    group.bench_function("a thousand entries that queue themselves again", |bencher| {
+        bencher.iter(|| {
+            for _ in 0..queue.len() {
+                if let Some(entry) = queue.pop() {
+                    queue.push(black_box(entry));
                 }
-            });
-        },
-    );
+            }
+        });
+    });
     group.finish();
 }
 
 fn timers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("timers");
     group.throughput(Throughput::Elements(1000));
-    let deadlines: Vec<f64> = (0..1000)
-        .map(|number| f64::from(number * 7919 % 1000))
-        .collect();
+    let deadlines: Vec<f64> = (0..1000).map(|number| f64::from(number * 7919 % 1000)).collect();
     group.bench_function("set and fire a thousand", |bencher| {
         bencher.iter_batched_ref(
             Timers::new,

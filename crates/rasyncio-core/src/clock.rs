@@ -42,9 +42,7 @@ pub struct ManualClock {
 
 impl ManualClock {
     pub fn new(now: f64) -> Self {
-        Self {
-            now: Cell::new(now),
-        }
+        Self { now: Cell::new(now) }
     }
 
     pub fn advance(&self, seconds: f64) {

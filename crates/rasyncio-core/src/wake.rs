@@ -49,9 +49,7 @@ impl Waker {
             bell: sys::wake::Bell::new()?,
             generation: process_generation(),
         };
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Ends the sleep of the loop, or prevents its next one. Never blocks.

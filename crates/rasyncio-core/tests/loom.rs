@@ -27,10 +27,7 @@ fn entries_found_by_a_loop_that_sleeps_once(handing_threads: u32) -> usize {
     }
     let missed = ready.len() < handing_threads as usize;
     if missed && sleep == Sleep::Allowed {
-        assert!(
-            waker.silence(),
-            "the loop sleeps on entries and nobody rang"
-        );
+        assert!(waker.silence(), "the loop sleeps on entries and nobody rang");
     }
     waker.end_sleep();
     inbox.drain_into(&mut ready);

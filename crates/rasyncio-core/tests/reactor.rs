@@ -21,9 +21,7 @@ fn nothing_is_reported_before_it_is_armed_or_after_it_is_disarmed() {
     let mut reactor = reactor();
     let token = reactor.insert(far.as_raw_fd(), ());
     assert_eq!(look(&mut reactor), []);
-    reactor
-        .arm(token, Operation::Readable)
-        .expect("a socket can be watched");
+    reactor.arm(token, Operation::Readable).expect("a socket can be watched");
     assert!(reactor.is_armed(token, Operation::Readable));
     assert_eq!(operations(&look(&mut reactor)), [Operation::Readable]);
     reactor.disarm(token, Operation::Readable);
@@ -37,9 +35,7 @@ fn what_is_not_taken_is_reported_again() {
     near.write_all(b"two parts").expect("room");
     let mut reactor = reactor();
     let token = reactor.insert(far.as_raw_fd(), ());
-    reactor
-        .arm(token, Operation::Receive)
-        .expect("a socket can be watched");
+    reactor.arm(token, Operation::Receive).expect("a socket can be watched");
     let mut buffer = [0; 4];
     for part in [b"two ".as_slice(), b"part", b"s"] {
         assert_eq!(operations(&look(&mut reactor)), [Operation::Receive]);
@@ -47,9 +43,7 @@ fn what_is_not_taken_is_reported_again() {
         assert_eq!(&buffer[..count], part);
     }
     assert_eq!(look(&mut reactor), []);
-    let error = reactor
-        .receive(token, &mut buffer)
-        .expect_err("nothing is left");
+    let error = reactor.receive(token, &mut buffer).expect_err("nothing is left");
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
 }
 
@@ -59,13 +53,9 @@ fn reading_is_reported_before_writing() {
     near.write_all(b"x").expect("room");
     let mut reactor = reactor();
     let token = reactor.insert(far.as_raw_fd(), ());
-    reactor
-        .arm(token, Operation::Writable)
-        .expect("a socket can be watched");
+    reactor.arm(token, Operation::Writable).expect("a socket can be watched");
     assert_eq!(operations(&look(&mut reactor)), [Operation::Writable]);
-    reactor
-        .arm(token, Operation::Readable)
-        .expect("a socket can be watched");
+    reactor.arm(token, Operation::Readable).expect("a socket can be watched");
     let both = [Operation::Readable, Operation::Writable];
     assert_eq!(operations(&look(&mut reactor)), both);
     reactor.disarm(token, Operation::Writable);
@@ -78,19 +68,13 @@ fn a_hang_up_is_reported_to_whatever_is_armed() {
     drop(near);
     let mut reactor = reactor();
     let token = reactor.insert(far.as_raw_fd(), ());
-    reactor
-        .arm(token, Operation::Receive)
-        .expect("a socket can be watched");
+    reactor.arm(token, Operation::Receive).expect("a socket can be watched");
     assert_eq!(operations(&look(&mut reactor)), [Operation::Receive]);
     assert_eq!(reactor.receive(token, &mut [0; 4]).expect("the end"), 0);
-    reactor
-        .arm(token, Operation::Send)
-        .expect("a socket can be watched");
+    reactor.arm(token, Operation::Send).expect("a socket can be watched");
     reactor.disarm(token, Operation::Receive);
     assert_eq!(operations(&look(&mut reactor)), [Operation::Send]);
-    let error = reactor
-        .send(token, &[IoSlice::new(b"x")])
-        .expect_err("nobody reads");
+    let error = reactor.send(token, &[IoSlice::new(b"x")]).expect_err("nobody reads");
     assert_eq!(error.kind(), ErrorKind::BrokenPipe);
 }
 
@@ -110,9 +94,7 @@ fn a_full_socket_would_block_and_is_reported_when_there_is_room() {
         }
     };
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
-    reactor
-        .arm(token, Operation::Send)
-        .expect("a socket can be watched");
+    reactor.arm(token, Operation::Send).expect("a socket can be watched");
     assert_eq!(look(&mut reactor), []);
     let mut received = vec![0; sent];
     far.read_exact(&mut received).expect("all of it");
@@ -137,27 +119,18 @@ fn a_listener_hands_out_connections_with_their_addresses() {
     listener.set_nonblocking(true).expect("an option");
     let mut reactor = reactor();
     let token = reactor.insert(listener.as_raw_fd(), ());
-    reactor
-        .arm(token, Operation::Accept)
-        .expect("a socket can be watched");
+    reactor.arm(token, Operation::Accept).expect("a socket can be watched");
     let error = reactor.accept(token).expect_err("nobody is there");
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
     let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("a listener");
     assert_eq!(operations(&wait(&mut reactor)), [Operation::Accept]);
     let accepted = reactor.accept(token).expect("a connection");
     let client_address = client.local_addr().expect("connected");
-    let expected = PeerAddress::Inet4 {
-        ip: [127, 0, 0, 1].into(),
-        port: client_address.port(),
-    };
+    let expected = PeerAddress::Inet4 { ip: [127, 0, 0, 1].into(), port: client_address.port() };
     assert_eq!(accepted.peer, expected);
     let mut stream = TcpStream::from(accepted.fd);
     let error = stream.read(&mut [0; 1]).expect_err("nothing came yet");
-    assert_eq!(
-        error.kind(),
-        ErrorKind::WouldBlock,
-        "accepted sockets are non-blocking"
-    );
+    assert_eq!(error.kind(), ErrorKind::WouldBlock, "accepted sockets are non-blocking");
 }
 
 #[test]
@@ -165,9 +138,7 @@ fn a_regular_file_cannot_be_armed_and_stays_unarmed() {
     let file = File::open("Cargo.toml").expect("tests run in the crate's directory");
     let mut reactor = reactor();
     let token = reactor.insert(file.as_raw_fd(), ());
-    let error = reactor
-        .arm(token, Operation::Readable)
-        .expect_err("a regular file");
+    let error = reactor.arm(token, Operation::Readable).expect_err("a regular file");
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     assert!(!reactor.is_armed(token, Operation::Readable));
     assert!(reactor.remove(token).is_some());
@@ -178,9 +149,7 @@ fn numbers_that_are_no_descriptors_are_refused() {
     let mut reactor = reactor();
     for number in [-1, i32::MIN, i32::MAX] {
         let token = reactor.insert(number, ());
-        let error = reactor
-            .arm(token, Operation::Readable)
-            .expect_err("no descriptor");
+        let error = reactor.arm(token, Operation::Readable).expect_err("no descriptor");
         assert_eq!(error.raw_os_error(), Some(9));
         assert!(reactor.receive(token, &mut [0; 1]).is_err());
         assert!(reactor.remove(token).is_some());
@@ -193,9 +162,7 @@ fn a_removed_source_is_neither_reported_nor_usable() {
     near.write_all(b"x").expect("room");
     let mut reactor = reactor();
     let token = reactor.insert(far.as_raw_fd(), "payload");
-    reactor
-        .arm(token, Operation::Receive)
-        .expect("a socket can be watched");
+    reactor.arm(token, Operation::Receive).expect("a socket can be watched");
     assert_eq!(reactor.remove(token), Some("payload"));
     assert_eq!(reactor.remove(token), None);
     assert_eq!(look(&mut reactor), []);
@@ -211,9 +178,7 @@ fn events_found_for_a_source_removed_during_the_wait_are_dropped() {
     near.write_all(b"x").expect("room");
     let mut reactor = reactor();
     let token = reactor.insert(far.as_raw_fd(), 1);
-    reactor
-        .arm(token, Operation::Receive)
-        .expect("a socket can be watched");
+    reactor.arm(token, Operation::Receive).expect("a socket can be watched");
     let mut wait = reactor.begin_wait(Some(Duration::ZERO));
     wait.run();
     reactor.remove(token);
@@ -230,14 +195,10 @@ fn a_number_used_again_belongs_to_its_newest_source() {
     let mut number = OwnedFd::from(old_far);
     let mut reactor = reactor();
     let old = reactor.insert(number.as_raw_fd(), "old");
-    reactor
-        .arm(old, Operation::Receive)
-        .expect("a socket can be watched");
+    reactor.arm(old, Operation::Receive).expect("a socket can be watched");
     let mut new_near = give_number_away(&mut number);
     let new = reactor.insert(number.as_raw_fd(), "new");
-    reactor
-        .arm(new, Operation::Receive)
-        .expect("a socket can be watched");
+    reactor.arm(new, Operation::Receive).expect("a socket can be watched");
     assert_eq!(reactor.find(number.as_raw_fd()), Some(new));
     assert_eq!(reactor.remove(old), Some("old"));
     new_near.write_all(b"x").expect("room");
@@ -252,16 +213,10 @@ fn two_sources_of_one_open_descriptor_the_newest_arming_wins() {
     let mut reactor = reactor();
     let first = reactor.insert(far.as_raw_fd(), ());
     let second = reactor.insert(far.as_raw_fd(), ());
-    reactor
-        .arm(first, Operation::Receive)
-        .expect("a socket can be watched");
-    reactor
-        .arm(second, Operation::Readable)
-        .expect("a socket can be watched");
+    reactor.arm(first, Operation::Receive).expect("a socket can be watched");
+    reactor.arm(second, Operation::Readable).expect("a socket can be watched");
     assert_eq!(tokens(&look(&mut reactor)), [second]);
-    reactor
-        .arm(first, Operation::Receive)
-        .expect("a socket can be watched");
+    reactor.arm(first, Operation::Receive).expect("a socket can be watched");
     assert_eq!(tokens(&look(&mut reactor)), [first]);
     reactor.remove(second);
     assert_eq!(tokens(&look(&mut reactor)), [first]);
@@ -274,15 +229,11 @@ fn arming_a_watch_again_makes_sure_of_the_file_that_has_the_number_now() {
     let mut number = OwnedFd::from(old_far);
     let mut reactor = reactor();
     let token = reactor.insert(number.as_raw_fd(), ());
-    reactor
-        .arm(token, Operation::Readable)
-        .expect("a socket can be watched");
+    reactor.arm(token, Operation::Readable).expect("a socket can be watched");
     let mut new_near = give_number_away(&mut number);
     new_near.write_all(b"x").expect("room");
     assert_eq!(look(&mut reactor), []);
-    reactor
-        .arm(token, Operation::Readable)
-        .expect("a socket can be watched");
+    reactor.arm(token, Operation::Readable).expect("a socket can be watched");
     assert_eq!(operations(&look(&mut reactor)), [Operation::Readable]);
 }
 
@@ -294,13 +245,9 @@ fn a_file_that_outlives_its_number_does_not_make_the_loop_spin() {
     let mut reactor = reactor();
     let (mut other_near, other_far) = pair();
     let other = reactor.insert(other_far.as_raw_fd(), "other");
-    reactor
-        .arm(other, Operation::Receive)
-        .expect("a socket can be watched");
+    reactor.arm(other, Operation::Receive).expect("a socket can be watched");
     let token = reactor.insert(far.as_raw_fd(), "gone");
-    reactor
-        .arm(token, Operation::Receive)
-        .expect("a socket can be watched");
+    reactor.arm(token, Operation::Receive).expect("a socket can be watched");
     drop(far);
     reactor.remove(token);
     let mut early = 0;
@@ -367,9 +314,7 @@ fn other_threads_may_change_the_reactor_during_a_wait() {
     let token = std::thread::scope(|scope| {
         scope.spawn(|| wait.run());
         let token = reactor.insert(far.as_raw_fd(), ());
-        reactor
-            .arm(token, Operation::Readable)
-            .expect("a socket can be watched");
+        reactor.arm(token, Operation::Readable).expect("a socket can be watched");
         near.write_all(b"x").expect("room");
         token
     });
@@ -384,17 +329,13 @@ fn more_events_than_one_wait_takes_come_with_the_next() {
     let mut reactor = reactor();
     for (near, far) in &pairs {
         let token = reactor.insert(far.as_raw_fd(), ());
-        reactor
-            .arm(token, Operation::Receive)
-            .expect("a socket can be watched");
+        reactor.arm(token, Operation::Receive).expect("a socket can be watched");
         (&*near).write_all(b"x").expect("room");
     }
     let mut seen = std::collections::HashSet::new();
     for _ in 0..2 {
         for completion in look(&mut reactor) {
-            reactor
-                .receive(completion.token, &mut [0; 1])
-                .expect("a byte");
+            reactor.receive(completion.token, &mut [0; 1]).expect("a byte");
             seen.insert(completion.token);
         }
     }
@@ -408,18 +349,10 @@ fn draining_and_abandoning_hand_back_every_payload() {
     assert_eq!(reactor.backend_name(), "epoll");
     for number in 0..3 {
         let token = reactor.insert(far.as_raw_fd(), number);
-        reactor
-            .arm(token, Operation::Readable)
-            .expect("a socket can be watched");
+        reactor.arm(token, Operation::Readable).expect("a socket can be watched");
     }
     assert_eq!(reactor.source_count(), 3);
-    assert_eq!(
-        reactor
-            .iter()
-            .map(|(_, number)| *number)
-            .collect::<Vec<_>>(),
-        [0, 1, 2]
-    );
+    assert_eq!(reactor.iter().map(|(_, number)| *number).collect::<Vec<_>>(), [0, 1, 2]);
     assert_eq!(reactor.drain(), [0, 1, 2]);
     assert_eq!((reactor.source_count(), look(&mut reactor)), (0, vec![]));
     reactor.insert(far.as_raw_fd(), 3);

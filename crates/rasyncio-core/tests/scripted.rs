@@ -4,9 +4,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
-use rasyncio_core::reactor::{
-    BackendChoice, Completion, Note, Operation, PeerAddress, Reactor, Script,
-};
+use rasyncio_core::reactor::{BackendChoice, Completion, Note, Operation, PeerAddress, Reactor, Script};
 
 fn scripted() -> (Reactor<&'static str>, Script) {
     let script = Script::new();
@@ -63,15 +61,8 @@ fn only_what_is_armed_is_reported() {
     let (mut reactor, script) = scripted();
     let token = reactor.insert(5, "source");
     reactor.arm(token, Operation::Receive).expect("scripted");
-    script.on_wait(Ok(vec![
-        (5, Operation::Send),
-        (5, Operation::Receive),
-        (6, Operation::Receive),
-    ]));
-    let completion = Completion {
-        token,
-        operation: Operation::Receive,
-    };
+    script.on_wait(Ok(vec![(5, Operation::Send), (5, Operation::Receive), (6, Operation::Receive)]));
+    let completion = Completion { token, operation: Operation::Receive };
     assert_eq!(wait(&mut reactor).expect("scripted"), [completion]);
 }
 
@@ -79,10 +70,7 @@ fn only_what_is_armed_is_reported() {
 fn a_failed_wait_is_reported_and_the_next_one_works() {
     let (mut reactor, script) = scripted();
     script.on_wait(Err(io::Error::from_raw_os_error(9)));
-    assert_eq!(
-        wait(&mut reactor).expect_err("scripted").raw_os_error(),
-        Some(9)
-    );
+    assert_eq!(wait(&mut reactor).expect_err("scripted").raw_os_error(), Some(9));
     assert_eq!(wait(&mut reactor).expect("an empty wait"), []);
 }
 
@@ -92,10 +80,7 @@ fn a_note_left_by_another_thread_turns_a_wait_into_a_look() {
     reactor.waker().wake();
     assert_eq!(wait(&mut reactor).expect("scripted"), []);
     assert_eq!(wait(&mut reactor).expect("scripted"), []);
-    assert_eq!(
-        script.take_notes(),
-        [Note::Waited(Some(Duration::ZERO)), Note::Waited(None)]
-    );
+    assert_eq!(script.take_notes(), [Note::Waited(Some(Duration::ZERO)), Note::Waited(None)]);
 }
 
 #[test]
@@ -109,22 +94,13 @@ fn operations_answer_what_the_script_says() {
     assert_eq!(reactor.receive(token, &mut buffer).expect("scripted"), 1);
     assert_eq!(buffer, *b"cb");
     for expected in [ErrorKind::ConnectionReset, ErrorKind::WouldBlock] {
-        assert_eq!(
-            reactor
-                .receive(token, &mut buffer)
-                .expect_err("scripted")
-                .kind(),
-            expected
-        );
+        assert_eq!(reactor.receive(token, &mut buffer).expect_err("scripted").kind(), expected);
     }
     script.on_send(5, Ok(3));
     let slices = [IoSlice::new(b"xy"), IoSlice::new(b"z!")];
     assert_eq!(reactor.send(token, &slices).expect("scripted"), 3);
     assert_eq!(reactor.send(token, &slices).expect("scripted"), 4);
-    let expected = [
-        Note::Sent(5, b"xyz".to_vec()),
-        Note::Sent(5, b"xyz!".to_vec()),
-    ];
+    let expected = [Note::Sent(5, b"xyz".to_vec()), Note::Sent(5, b"xyz!".to_vec())];
     assert_eq!(script.take_notes(), expected);
 }
 
@@ -133,14 +109,8 @@ fn connections_come_from_the_script() {
     let (mut reactor, script) = scripted();
     let token = reactor.insert(5, "listener");
     let socket = UdpSocket::bind("127.0.0.1:0").expect("any descriptor does");
-    let peer = PeerAddress::Inet4 {
-        ip: Ipv4Addr::LOCALHOST,
-        port: 7,
-    };
+    let peer = PeerAddress::Inet4 { ip: Ipv4Addr::LOCALHOST, port: 7 };
     script.on_accept(5, Ok((socket.into(), peer.clone())));
     assert_eq!(reactor.accept(token).expect("scripted").peer, peer);
-    assert_eq!(
-        reactor.accept(token).expect_err("scripted").kind(),
-        ErrorKind::WouldBlock
-    );
+    assert_eq!(reactor.accept(token).expect_err("scripted").kind(), ErrorKind::WouldBlock);
 }

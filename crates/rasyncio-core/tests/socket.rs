@@ -20,18 +20,9 @@ fn connection() -> (TcpStream, TcpStream) {
 fn both_ends_of_a_connection_know_their_addresses() {
     let (client, server) = connection();
     let ours = net::local_address(client.as_raw_fd()).expect("connected");
-    assert_eq!(
-        net::peer_address(server.as_raw_fd()).expect("connected"),
-        ours
-    );
+    assert_eq!(net::peer_address(server.as_raw_fd()).expect("connected"), ours);
     let port = client.local_addr().expect("connected").port();
-    assert_eq!(
-        ours,
-        PeerAddress::Inet4 {
-            ip: [127, 0, 0, 1].into(),
-            port
-        }
-    );
+    assert_eq!(ours, PeerAddress::Inet4 { ip: [127, 0, 0, 1].into(), port });
 }
 
 #[test]
@@ -46,33 +37,20 @@ fn an_internet_6_address_has_all_four_parts() {
     let socket = UdpSocket::bind("[::1]:0").expect("IPv6 on the loopback device");
     let address = net::local_address(socket.as_raw_fd()).expect("bound");
     let port = socket.local_addr().expect("bound").port();
-    let expected = PeerAddress::Inet6 {
-        ip: Ipv6Addr::LOCALHOST,
-        port,
-        flowinfo: 0,
-        scope_id: 0,
-    };
+    let expected = PeerAddress::Inet6 { ip: Ipv6Addr::LOCALHOST, port, flowinfo: 0, scope_id: 0 };
     assert_eq!(address, expected);
 }
 
 #[test]
 fn unix_addresses_are_named_unnamed_or_abstract() {
-    let unix = |path: &[u8]| PeerAddress::Unix {
-        path: path.to_vec(),
-    };
+    let unix = |path: &[u8]| PeerAddress::Unix { path: path.to_vec() };
     let (near, _far) = UnixStream::pair().expect("a pair");
-    assert_eq!(
-        net::local_address(near.as_raw_fd()).expect("unnamed"),
-        unix(b"")
-    );
+    assert_eq!(net::local_address(near.as_raw_fd()).expect("unnamed"), unix(b""));
     let name = format!("rasyncio-core-test-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).expect("a short name");
     let listener = UnixListener::bind_addr(&address).expect("a free name");
     let expected = unix(format!("\0{name}").as_bytes());
-    assert_eq!(
-        net::local_address(listener.as_raw_fd()).expect("bound"),
-        expected
-    );
+    assert_eq!(net::local_address(listener.as_raw_fd()).expect("bound"), expected);
     assert_eq!(address_of_path(&name), unix(name.as_bytes()));
     // The longest path there is has no room for the zero byte that ends the others.
     let longest = format!("{name:x<108}");
@@ -122,25 +100,13 @@ fn the_pending_error_is_taken_once() {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let vacated = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let nobody = vacated.local_addr().expect("bound");
-    assert!(
-        net::take_error(socket.as_raw_fd())
-            .expect("a socket")
-            .is_none()
-    );
+    assert!(net::take_error(socket.as_raw_fd()).expect("a socket").is_none());
     socket.connect(nobody).expect("an address");
     drop(vacated);
-    socket
-        .send(b"x")
-        .expect("it leaves, and is refused on arrival");
-    let error = net::take_error(socket.as_raw_fd())
-        .expect("a socket")
-        .expect("refused");
+    socket.send(b"x").expect("it leaves, and is refused on arrival");
+    let error = net::take_error(socket.as_raw_fd()).expect("a socket").expect("refused");
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-    assert!(
-        net::take_error(socket.as_raw_fd())
-            .expect("a socket")
-            .is_none()
-    );
+    assert!(net::take_error(socket.as_raw_fd()).expect("a socket").is_none());
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! `asyncio.all_tasks()` sees the tasks of our loops: the loops that live, and what `interop::extend_all_tasks` asks.
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyCFunction;
-use pyo3::intern;
 
 use crate::event_loop::Loop;
 use crate::interop;
@@ -15,7 +15,8 @@ static LOOPS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 pub(crate) fn register(event_loop: &Bound<'_, Loop>) -> PyResult<()> {
     let py = event_loop.py();
     let loops = LOOPS.get_or_try_init(py, || -> PyResult<Py<PyAny>> {
-        let tasks = PyCFunction::new_closure(py, None, None, |arguments, _| tasks_of_all_loops(arguments.py()))?;
+        let tasks =
+            PyCFunction::new_closure(py, None, None, |arguments, _| tasks_of_all_loops(arguments.py()))?;
         interop::extend_all_tasks(py, &tasks)?;
         Ok(py.import("weakref")?.call_method0("WeakSet")?.unbind())
     })?;

@@ -20,6 +20,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyTraceback, PyType};
 use pyo3::{ffi, intern};
 
+use crate::exceptions::Raised;
 use crate::ffi::cell::GilCell;
 use crate::ffi::finalize::Finalize;
 use crate::ffi::send::{self, Sent};
@@ -38,7 +39,10 @@ pub(crate) struct Coroutine {
 enum Stage {
     Created(Body),
     /// The body, and the iterator of what it awaits.
-    Suspended { body: Body, awaited: Py<PyAny> },
+    Suspended {
+        body: Body,
+        awaited: Py<PyAny>,
+    },
     Running,
     Closed,
 }
@@ -100,16 +104,15 @@ impl Coroutine {
         let mut nothing = Context::from_waker(Waker::noop());
         let polled = body.as_mut().poll(&mut nothing);
         match polled {
-            Poll::Pending => match YIELDED.with_borrow_mut(Option::take) {
-                Some(Yielded { awaited, value }) => {
+            Poll::Pending => {
+                if let Some(Yielded { awaited, value }) = YIELDED.with_borrow_mut(Option::take) {
                     drop(self.body.replace(py, Stage::Suspended { body, awaited }));
-                    Sent::Yielded(value.into_bound(py))
+                    return Sent::Yielded(value.into_bound(py));
                 }
-                None => {
-                    drop(self.body.replace(py, Stage::Closed));
-                    Sent::Raised(PyRuntimeError::new_err("a Rust coroutine waits for something that is not Python's"))
-                }
-            },
+                drop(self.body.replace(py, Stage::Closed));
+                let text = "a Rust coroutine waits for something that is not Python's";
+                Sent::Raised(PyRuntimeError::new_err(text))
+            }
             Poll::Ready(outcome) => {
                 drop(self.body.replace(py, Stage::Closed));
                 drop(body);
@@ -199,8 +202,11 @@ impl Future for Await {
 
     fn poll(mut self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Self::Output> {
         let begun = self.unstarted.take().map(|awaited| Resumed { resume: Resume::Next, awaited });
-        let Some(Resumed { resume, awaited }) = begun.or_else(|| RESUMED.with_borrow_mut(Option::take)) else {
-            return Poll::Ready(Err(PyRuntimeError::new_err("a Rust coroutine was resumed by something else than Python")));
+        let Some(Resumed { resume, awaited }) = begun.or_else(|| RESUMED.with_borrow_mut(Option::take))
+        else {
+            return Poll::Ready(Err(PyRuntimeError::new_err(
+                "a Rust coroutine was resumed by something else than Python",
+            )));
         };
         Python::attach(|py| {
             let awaited = awaited.into_bound(py);
@@ -231,7 +237,7 @@ fn throw_into<'py>(iterator: &Bound<'py, PyAny>, error: PyErr) -> Sent<'py> {
         };
     }
     match iterator.hasattr(intern!(py, "throw")) {
-        Ok(true) => send::throw(iterator, &error),
+        Ok(true) => send::throw(iterator, &error.raised(py)),
         Ok(false) => Sent::Raised(error),
         Err(failure) => Sent::Raised(failure),
     }
@@ -277,7 +283,10 @@ impl Coroutine {
 
     /// Resumes the coroutine.
     #[pyo3(name = "send")]
-    fn send_from_python<'py>(this: &Bound<'py, Self>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    fn send_from_python<'py>(
+        this: &Bound<'py, Self>,
+        value: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         answer(<Self as SendSlot>::send(this, value))
     }
 

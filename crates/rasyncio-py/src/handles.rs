@@ -5,12 +5,12 @@ mod lock;
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use pyo3::intern;
 
-use crate::exceptions::Raised;
 use crate::event_loop::Loop;
+use crate::exceptions::Raised;
 use crate::ffi::cell::GilCell;
 use crate::ffi::{call, context};
 use crate::interop::{must_propagate, stdlib};
@@ -18,7 +18,7 @@ use lock::Lock;
 
 /// A callback that is to run once, returned by `call_soon()` and `call_soon_threadsafe()`.
 ///
-/// https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.Handle
+/// <https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.Handle>
 #[pyclass(frozen, subclass, weakref, name = "Handle", module = "rasyncio")]
 pub(crate) struct Handle {
     event_loop: Py<PyAny>,
@@ -195,7 +195,11 @@ impl Handle {
             info.push(format!("when={}", when.into_pyobject(py)?.repr()?));
         }
         if callback.is_some() {
-            info.push(format_callback(this.get().event_loop.bind(py), callback.as_ref(), arguments.as_ref())?);
+            info.push(format_callback(
+                this.get().event_loop.bind(py),
+                callback.as_ref(),
+                arguments.as_ref(),
+            )?);
         }
         if let Some(traceback) = traceback {
             let frame = traceback.bind(py).get_item(-1)?;
@@ -217,9 +221,9 @@ impl Handle {
     }
 
     fn clear(&self, py: Python<'_>) {
-        let dropped = self
-            .state
-            .with(py, |state| (state.callback.take(), state.arguments.take(), state.context.take(), state.debug.take()));
+        let dropped = self.state.with(py, |state| {
+            (state.callback.take(), state.arguments.take(), state.context.take(), state.debug.take())
+        });
         drop(dropped);
     }
 }
@@ -352,7 +356,7 @@ impl Handle {
 
 /// A callback that is to run at a time, returned by `call_later()` and `call_at()`.
 ///
-/// https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.TimerHandle
+/// <https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.TimerHandle>
 #[pyclass(frozen, subclass, extends = Handle, name = "TimerHandle", module = "rasyncio")]
 pub(crate) struct TimerHandle {
     when: f64,
@@ -372,7 +376,7 @@ impl TimerHandle {
         self.scheduled.set(py, false);
     }
 
-    fn key<'py>(this: &Bound<'py, Self>) -> (f64, Option<Py<PyAny>>, Option<Py<PyTuple>>, bool) {
+    fn key(this: &Bound<'_, Self>) -> (f64, Option<Py<PyAny>>, Option<Py<PyTuple>>, bool) {
         let py = this.py();
         let handle = this.as_super().get();
         (this.get().when, handle._callback(py), handle._args(py), handle.is_cancelled(py))
@@ -475,11 +479,6 @@ impl TimerHandle {
             CompareOp::Ne => !Self::equals(this, other)?,
         };
         Ok(answer.into_pyobject(py)?.to_owned().into_any().unbind())
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let _ = visit;
-        Ok(())
     }
 }
 

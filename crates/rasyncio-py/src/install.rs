@@ -112,8 +112,11 @@ fn asyncio_modules(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyModule>>> {
     Ok(modules)
 }
 
+/// A name, the standard library's object and ours.
+type Replacement<'py> = (&'static str, Bound<'py, PyAny>, Bound<'py, PyAny>);
+
 /// Names, the standard library's objects behind them, and ours that take their places.
-fn replacements(py: Python<'_>) -> PyResult<Vec<(&'static str, Bound<'_, PyAny>, Bound<'_, PyAny>)>> {
+fn replacements(py: Python<'_>) -> PyResult<Vec<Replacement<'_>>> {
     let ours = py.import("rasyncio._rasyncio")?;
     let mut pairs = Vec::new();
     for (module, name) in NATIVE {

@@ -3,10 +3,10 @@
 //! Names are taken once, at import, before `install()` can replace them: what stands here is always the standard library's own.
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCFunction, PyDict, PyType};
-use pyo3::intern;
 
 use crate::ffi::current_task::{RunningTaskPlace, call_two};
 
@@ -127,7 +127,9 @@ impl Stdlib {
             warn: take("warnings", "warn")?,
             getaddrinfo: take("socket", "getaddrinfo")?,
             stream_reader_protocol: take("asyncio.streams", "StreamReaderProtocol")?,
-            ssl_protocol: take("ssl", "SSLContext").and_then(|_| take("asyncio.sslproto", "SSLProtocol")).ok(),
+            ssl_protocol: take("ssl", "SSLContext")
+                .and_then(|_| take("asyncio.sslproto", "SSLProtocol"))
+                .ok(),
             ssl_socket: take("ssl", "SSLSocket").ok(),
             ssl_context: take("ssl", "SSLContext").ok(),
             runner_class: take("asyncio.runners", "Runner")?,
@@ -228,17 +230,20 @@ pub(crate) fn extend_all_tasks(py: Python<'_>, tasks_of_all_loops: &Bound<'_, Py
     let plain = py.import("weakref")?.getattr("WeakSet")?;
     let own = plain.getattr("__iter__")?;
     let chain = py.import("itertools")?.getattr("chain")?;
-    let arguments = (own.unbind(), registry.clone().unbind(), chain.unbind(), tasks_of_all_loops.clone().unbind());
-    let iterate = PyCFunction::new_closure(py, None, None, move |call_arguments, _| -> PyResult<Py<PyAny>> {
-        let py = call_arguments.py();
-        let (own, registry, chain, ours) = &arguments;
-        let theirs = own.bind(py).call1((registry,))?;
-        Ok(chain.bind(py).call1((theirs, ours.bind(py).call0()?))?.unbind())
-    })?;
+    let arguments =
+        (own.unbind(), registry.clone().unbind(), chain.unbind(), tasks_of_all_loops.clone().unbind());
+    let iterate =
+        PyCFunction::new_closure(py, None, None, move |call_arguments, _| -> PyResult<Py<PyAny>> {
+            let py = call_arguments.py();
+            let (own, registry, chain, ours) = &arguments;
+            let theirs = own.bind(py).call1((registry,))?;
+            Ok(chain.bind(py).call1((theirs, ours.bind(py).call0()?))?.unbind())
+        })?;
     let namespace = PyDict::new(py);
     namespace.set_item("__iter__", iterate)?;
     namespace.set_item("__module__", "rasyncio")?;
-    namespace.set_item("__doc__", "asyncio's registry of tasks, with the tasks of rasyncio's loops behind it.")?;
+    namespace
+        .set_item("__doc__", "asyncio's registry of tasks, with the tasks of rasyncio's loops behind it.")?;
     let class = py.get_type::<PyType>().call1(("TaskRegistry", (plain,), namespace))?;
     registry.setattr(intern!(py, "__class__"), class)
 }

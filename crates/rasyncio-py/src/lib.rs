@@ -22,9 +22,9 @@ mod _rasyncio {
 
     #[pymodule_export]
     use crate::coroutines::Coroutine;
+    use crate::event_loop::{CallSoon, CreateTask};
     #[pymodule_export]
     use crate::event_loop::{Loop, Server};
-    use crate::event_loop::{CallSoon, CreateTask};
     #[pymodule_export]
     use crate::futures::{Future, FutureIter};
     #[pymodule_export]

@@ -1,4 +1,4 @@
-//! `EventLoop` as Python sees it, `new_event_loop()` and `EventLoopPolicy` (asyncio: events.py, unix_events.py).
+//! `EventLoop` as Python sees it, `new_event_loop()` and `EventLoopPolicy` (asyncio: events.py, `unix_events.py`).
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -29,11 +29,13 @@ fn make_event_loop_class(py: Python<'_>) -> PyResult<Py<PyType>> {
 
 fn make_policy_class(py: Python<'_>, event_loop: &Py<PyType>) -> PyResult<Py<PyType>> {
     // From 3.14 the public name warns that policies go away; whoever uses ours was warned by the function that sets it.
-    let name = if py.version_info() >= (3, 14) { "_DefaultEventLoopPolicy" } else { "DefaultEventLoopPolicy" };
+    let name =
+        if py.version_info() >= (3, 14) { "_DefaultEventLoopPolicy" } else { "DefaultEventLoopPolicy" };
     let base = py.import("asyncio.unix_events")?.getattr(name)?;
     let namespace = PyDict::new(py);
     namespace.set_item("_loop_factory", event_loop)?;
-    let text = "asyncio's default policy, making rasyncio's loops. Exists for Python versions that have policies.";
+    let text =
+        "asyncio's default policy, making rasyncio's loops. Exists for Python versions that have policies.";
     make_class(py, "EventLoopPolicy", (base,), &namespace, text)
 }
 

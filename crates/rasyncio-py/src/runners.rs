@@ -11,14 +11,18 @@ use crate::policy;
 /// Runs several coroutines on one loop, one after the other; a context manager.
 ///
 /// Parameters: `debug`, debug mode (None: as the interpreter says); `loop_factory`, what makes the loop (None: `new_event_loop`).
-/// https://docs.python.org/3/library/asyncio-runner.html#asyncio.Runner
+/// <https://docs.python.org/3/library/asyncio-runner.html#asyncio.Runner>
 #[pyclass(frozen, subclass, name = "Runner", module = "rasyncio")]
 pub(crate) struct Runner {
     inner: Py<PyAny>,
 }
 
 impl Runner {
-    fn make(py: Python<'_>, debug: Option<&Bound<'_, PyAny>>, loop_factory: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+    fn make(
+        py: Python<'_>,
+        debug: Option<&Bound<'_, PyAny>>,
+        loop_factory: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
         let factory = match loop_factory {
             Some(factory) => factory.clone(),
             None => policy::loop_factory(py)?,
@@ -43,7 +47,7 @@ impl Runner {
         Self::make(py, debug, loop_factory)
     }
 
-    fn __enter__<'py>(this: Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
+    fn __enter__(this: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
         this.get().inner.bind(this.py()).call_method0(intern!(this.py(), "__enter__"))?;
         Ok(this)
     }
@@ -93,7 +97,7 @@ impl Runner {
 /// Runs the coroutine `main` on a new loop and returns its result; everything is cleaned up afterwards.
 ///
 /// Parameters: `debug`, debug mode (None: as the interpreter says); `loop_factory`, what makes the loop (None: `new_event_loop`).
-/// Raises RuntimeError when a loop runs already in this thread. https://docs.python.org/3/library/asyncio-runner.html#asyncio.run
+/// Raises RuntimeError when a loop runs already in this thread. <https://docs.python.org/3/library/asyncio-runner.html#asyncio.run>
 #[pyfunction]
 #[pyo3(signature = (main, *, debug = None, loop_factory = None))]
 pub(crate) fn run(

@@ -18,11 +18,7 @@ impl WaterMarks {
             (None, None) => DEFAULT_HIGH,
         };
         let low = low.unwrap_or(high / 4);
-        if low <= high {
-            Ok(Self { high, low })
-        } else {
-            Err((high, low))
-        }
+        if low <= high { Ok(Self { high, low }) } else { Err((high, low)) }
     }
 
     pub fn high(&self) -> usize {
@@ -46,10 +42,7 @@ impl WaterMarks {
 
 impl Default for WaterMarks {
     fn default() -> Self {
-        Self {
-            high: DEFAULT_HIGH,
-            low: DEFAULT_HIGH / 4,
-        }
+        Self { high: DEFAULT_HIGH, low: DEFAULT_HIGH / 4 }
     }
 }
 

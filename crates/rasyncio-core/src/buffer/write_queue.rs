@@ -22,11 +22,7 @@ pub struct WriteQueue<B> {
 
 impl<B: AsRef<[u8]>> WriteQueue<B> {
     pub fn new() -> Self {
-        Self {
-            blocks: VecDeque::new(),
-            written: 0,
-            size: 0,
-        }
+        Self { blocks: VecDeque::new(), written: 0, size: 0 }
     }
 
     /// Adds a block at the end. An empty one has nothing to wait for and comes back at once.
@@ -55,9 +51,7 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
     pub fn io_slices(&self, max: usize) -> IoSlices<'_> {
         let mut unwritten = self.written;
         let blocks = self.blocks.iter().take(max);
-        blocks
-            .map(|block| IoSlice::new(&block.as_ref()[std::mem::take(&mut unwritten)..]))
-            .collect()
+        blocks.map(|block| IoSlice::new(&block.as_ref()[std::mem::take(&mut unwritten)..])).collect()
     }
 
     /// `count` more bytes are written; the blocks that are through go to `removed`.

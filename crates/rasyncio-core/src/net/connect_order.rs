@@ -24,11 +24,7 @@ pub fn interleave<A, F: PartialEq>(
         ordered.extend(first.drain(..head_start));
     }
     while families.iter().any(|(_, members)| !members.is_empty()) {
-        ordered.extend(
-            families
-                .iter_mut()
-                .filter_map(|(_, members)| members.pop_front()),
-        );
+        ordered.extend(families.iter_mut().filter_map(|(_, members)| members.pop_front()));
     }
     ordered
 }

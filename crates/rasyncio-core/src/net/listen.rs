@@ -44,10 +44,7 @@ impl AcceptBackoff {
                 if report {
                     self.last_report = Some(now);
                 }
-                AcceptFailure::Pause {
-                    resume_at: now + PERIOD,
-                    report,
-                }
+                AcceptFailure::Pause { resume_at: now + PERIOD, report }
             }
         }
     }

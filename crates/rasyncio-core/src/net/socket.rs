@@ -16,11 +16,7 @@ pub struct SocketKind {
 
 pub fn kind(socket: RawFd) -> io::Result<SocketKind> {
     let (family, socket_type, protocol) = socket::kind(socket)?;
-    Ok(SocketKind {
-        family,
-        socket_type,
-        protocol,
-    })
+    Ok(SocketKind { family, socket_type, protocol })
 }
 
 /// Sends small packets at once (`TCP_NODELAY`).

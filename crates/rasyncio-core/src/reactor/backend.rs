@@ -20,13 +20,7 @@ pub(super) trait Backend: fmt::Debug + Send {
     /// Watches `fd` for `wanted` on behalf of `token`, having watched it for `before`; either may
     /// be empty. `before == wanted` asks to make sure that the kernel still watches the file that
     /// has this number now. Ending the watch of a closed descriptor is no error.
-    fn watch(
-        &mut self,
-        token: Token,
-        fd: RawFd,
-        before: Operations,
-        wanted: Operations,
-    ) -> io::Result<()>;
+    fn watch(&mut self, token: Token, fd: RawFd, before: Operations, wanted: Operations) -> io::Result<()>;
 
     fn receive(&mut self, token: Token, fd: RawFd, buffer: &mut [u8]) -> io::Result<usize>;
 
@@ -38,11 +32,7 @@ pub(super) trait Backend: fmt::Debug + Send {
 
     /// Reports each source that is ready, and for what it may go on; the reactor takes from that
     /// what is armed.
-    fn finish_wait(
-        &mut self,
-        wait: Wait,
-        on_ready: &mut dyn FnMut(Token, Operations),
-    ) -> io::Result<()>;
+    fn finish_wait(&mut self, wait: Wait, on_ready: &mut dyn FnMut(Token, Operations)) -> io::Result<()>;
 
     /// Drops all that the kernel was asked to watch; the reactor asks again for what it wants.
     fn forget_all(&mut self) -> io::Result<()>;
@@ -64,11 +54,7 @@ pub(super) enum WaitKind {
 
 impl Wait {
     pub(super) fn new(timeout: Option<Duration>, kind: WaitKind) -> Self {
-        Self {
-            timeout,
-            kind,
-            result: Ok(()),
-        }
+        Self { timeout, kind, result: Ok(()) }
     }
 
     /// Blocks until something is ready, the timeout has passed, somebody wakes the loop, or a

@@ -20,10 +20,7 @@ pub(super) struct EpollBackend {
 
 impl EpollBackend {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self {
-            epoll: Epoll::new()?,
-            idle: None,
-        })
+        Ok(Self { epoll: Epoll::new()?, idle: None })
     }
 }
 
@@ -32,13 +29,7 @@ impl Backend for EpollBackend {
         "epoll"
     }
 
-    fn watch(
-        &mut self,
-        token: Token,
-        fd: RawFd,
-        before: Operations,
-        wanted: Operations,
-    ) -> io::Result<()> {
+    fn watch(&mut self, token: Token, fd: RawFd, before: Operations, wanted: Operations) -> io::Result<()> {
         if wanted.is_empty() {
             return self.epoll.delete(fd);
         }
@@ -70,11 +61,7 @@ impl Backend for EpollBackend {
         Wait::new(timeout, WaitKind::Epoll(wait))
     }
 
-    fn finish_wait(
-        &mut self,
-        wait: Wait,
-        on_ready: &mut dyn FnMut(Token, Operations),
-    ) -> io::Result<()> {
+    fn finish_wait(&mut self, wait: Wait, on_ready: &mut dyn FnMut(Token, Operations)) -> io::Result<()> {
         let (WaitKind::Epoll(wait), result) = wait.into_parts() else {
             return Ok(());
         };
@@ -101,15 +88,7 @@ fn directions(operations: Operations) -> Directions {
 }
 
 fn operations(directions: Directions) -> Operations {
-    let read = if directions.read {
-        Operations::READING
-    } else {
-        Operations::NONE
-    };
-    let write = if directions.write {
-        Operations::WRITING
-    } else {
-        Operations::NONE
-    };
+    let read = if directions.read { Operations::READING } else { Operations::NONE };
+    let write = if directions.write { Operations::WRITING } else { Operations::NONE };
     read.union(write)
 }

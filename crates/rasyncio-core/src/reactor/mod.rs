@@ -103,12 +103,7 @@ impl<S> Reactor<S> {
             BackendChoice::Scripted(script) => Box::new(scripted::ScriptedBackend::new(script)),
         };
         let waker = Waker::new()?;
-        let mut reactor = Self {
-            backend,
-            sources: Sources::new(),
-            waker,
-            stray_waits: 0,
-        };
+        let mut reactor = Self { backend, sources: Sources::new(), waker, stray_waits: 0 };
         reactor.watch_bell()?;
         Ok(reactor)
     }
@@ -151,19 +146,14 @@ impl<S> Reactor<S> {
     /// Disarms and hands back all sources.
     pub fn drain(&mut self) -> Vec<S> {
         let tokens: Vec<Token> = self.sources.iter().map(|(token, _)| token).collect();
-        tokens
-            .into_iter()
-            .filter_map(|token| self.remove(token))
-            .collect()
+        tokens.into_iter().filter_map(|token| self.remove(token)).collect()
     }
 
     /// In a forked child: closes our own descriptors without a word to the kernel objects that
     /// the parent still uses, and hands back all payloads.
     pub fn abandon(mut self) -> Vec<S> {
         let tokens: Vec<Token> = self.sources.iter().map(|(token, _)| token).collect();
-        let slots = tokens
-            .into_iter()
-            .filter_map(|token| self.sources.remove(token));
+        let slots = tokens.into_iter().filter_map(|token| self.sources.remove(token));
         slots.map(|slot| slot.source).collect()
     }
 
@@ -173,18 +163,13 @@ impl<S> Reactor<S> {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Token, &S)> {
-        self.sources
-            .iter()
-            .map(|(token, slot)| (token, &slot.source))
+        self.sources.iter().map(|(token, slot)| (token, &slot.source))
     }
 
     /// Asks to be told when `operation` can go on. EPERM for a file that cannot be watched (a
     /// regular one), EBADF for a number that is no descriptor, or a token without a source.
     pub fn arm(&mut self, token: Token, operation: Operation) -> io::Result<()> {
-        let slot = self
-            .sources
-            .get_mut(token)
-            .ok_or_else(sys::bad_descriptor)?;
+        let slot = self.sources.get_mut(token).ok_or_else(sys::bad_descriptor)?;
         let (before, wanted) = (slot.watched, slot.armed.with(operation));
         if before == wanted && !operation.is_foreign() {
             return Ok(());
@@ -212,9 +197,7 @@ impl<S> Reactor<S> {
     }
 
     pub fn is_armed(&self, token: Token, operation: Operation) -> bool {
-        self.sources
-            .get(token)
-            .is_some_and(|slot| slot.armed.contains(operation))
+        self.sources.get(token).is_some_and(|slot| slot.armed.contains(operation))
     }
 
     /// Takes received bytes; 0 is the end of the stream, `WouldBlock` means there are none.
@@ -254,28 +237,17 @@ impl<S> Reactor<S> {
     /// Appends to `out` what the wait found, in the kernel's order.
     pub fn finish_wait(&mut self, wait: Wait, out: &mut Vec<Completion>) -> io::Result<()> {
         self.waker.end_sleep();
-        let Self {
-            backend,
-            sources,
-            waker,
-            ..
-        } = self;
+        let Self { backend, sources, waker, .. } = self;
         let mut has_strays = false;
         let result = backend.finish_wait(wait, &mut |token, ready| {
             if token == Token::BELL {
                 waker.silence();
                 return;
             }
-            let armed = sources
-                .get(token)
-                .map_or(Operations::NONE, |slot| slot.watched);
+            let armed = sources.get(token).map_or(Operations::NONE, |slot| slot.watched);
             let completed = armed.intersection(ready);
             has_strays |= completed.is_empty();
-            out.extend(
-                completed
-                    .iter()
-                    .map(|operation| Completion { token, operation }),
-            );
+            out.extend(completed.iter().map(|operation| Completion { token, operation }));
         });
         result?;
         self.on_strays(has_strays)
@@ -298,9 +270,7 @@ impl<S> Reactor<S> {
                 continue;
             }
             // One that fails is closed already: it would not have been heard of anyhow.
-            let watched = self
-                .backend
-                .watch(token, slot.fd, Operations::NONE, slot.watched);
+            let watched = self.backend.watch(token, slot.fd, Operations::NONE, slot.watched);
             if watched.is_err() {
                 slot.watched = Operations::NONE;
             }
@@ -311,16 +281,13 @@ impl<S> Reactor<S> {
     fn watch_bell(&mut self) -> io::Result<()> {
         let readable = Operations::NONE.with(Operation::Readable);
         let bell = self.waker.bell_descriptor()?;
-        self.backend
-            .watch(Token::BELL, bell, Operations::NONE, readable)
+        self.backend.watch(Token::BELL, bell, Operations::NONE, readable)
     }
 
     fn unwatch(&mut self, token: Token, slot: &Slot<S>) {
         if !slot.watched.is_empty() {
             // Fails only if someone closed the epoll instance itself, which the next wait tells.
-            let _ = self
-                .backend
-                .watch(token, slot.fd, slot.watched, Operations::NONE);
+            let _ = self.backend.watch(token, slot.fd, slot.watched, Operations::NONE);
         }
     }
 }

@@ -12,10 +12,7 @@ pub struct Token {
 
 impl Token {
     /// The token that no source ever has: the loop's own bell.
-    pub(super) const BELL: Self = Self {
-        slot: u32::MAX,
-        generation: u32::MAX,
-    };
+    pub(super) const BELL: Self = Self { slot: u32::MAX, generation: u32::MAX };
 
     /// As one number, the form in which the kernel carries it for us.
     pub fn to_bits(self) -> u64 {
@@ -24,14 +21,8 @@ impl Token {
 
     /// The token whose [`Self::to_bits`] gave `bits`.
     pub fn from_bits(bits: u64) -> Self {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the two halves, taken apart"
-        )]
-        Self {
-            slot: bits as u32,
-            generation: (bits >> 32) as u32,
-        }
+        #[expect(clippy::cast_possible_truncation, reason = "the two halves, taken apart")]
+        Self { slot: bits as u32, generation: (bits >> 32) as u32 }
     }
 }
 
@@ -59,13 +50,8 @@ pub enum Operation {
 
 impl Operation {
     /// The order of completions of one source: what reads comes before what writes.
-    pub(super) const ORDER: [Self; 5] = [
-        Self::Readable,
-        Self::Receive,
-        Self::Accept,
-        Self::Writable,
-        Self::Send,
-    ];
+    pub(super) const ORDER: [Self; 5] =
+        [Self::Readable, Self::Receive, Self::Accept, Self::Writable, Self::Send];
 
     /// Whether it watches a descriptor that is not ours, and so may be closed behind our back.
     pub(super) fn is_foreign(self) -> bool {
@@ -122,9 +108,7 @@ impl Operations {
 
     /// Its operations, what reads first.
     pub(crate) fn iter(self) -> impl Iterator<Item = Operation> {
-        Operation::ORDER
-            .into_iter()
-            .filter(move |operation| self.contains(*operation))
+        Operation::ORDER.into_iter().filter(move |operation| self.contains(*operation))
     }
 }
 
@@ -140,10 +124,7 @@ mod tests {
 
     #[test]
     fn a_token_survives_its_trip_through_the_kernel() {
-        let token = Token {
-            slot: 0x1234_5678,
-            generation: 0x9abc_def0,
-        };
+        let token = Token { slot: 0x1234_5678, generation: 0x9abc_def0 };
         assert_eq!(Token::from_bits(token.to_bits()), token);
     }
 

@@ -52,20 +52,12 @@ impl Script {
 
     /// One of the coming `receive` calls gets these bytes; without a line it would block.
     pub fn on_receive(&self, fd: RawFd, bytes: io::Result<Vec<u8>>) {
-        self.lines()
-            .receives
-            .entry(fd)
-            .or_default()
-            .push_back(bytes);
+        self.lines().receives.entry(fd).or_default().push_back(bytes);
     }
 
     /// One of the coming `accept` calls gets this connection; without a line it would block.
     pub fn on_accept(&self, fd: RawFd, connection: io::Result<(OwnedFd, PeerAddress)>) {
-        self.lines()
-            .accepts
-            .entry(fd)
-            .or_default()
-            .push_back(connection);
+        self.lines().accepts.entry(fd).or_default().push_back(connection);
     }
 
     /// One of the coming `send` calls takes at most this many bytes; without a line, all.
@@ -93,12 +85,7 @@ pub(super) struct ScriptedWait {
 
 impl ScriptedWait {
     pub(super) fn run(&mut self) -> io::Result<()> {
-        self.found = self
-            .script
-            .lines()
-            .waits
-            .pop_front()
-            .unwrap_or_else(|| Ok(Vec::new()))?;
+        self.found = self.script.lines().waits.pop_front().unwrap_or_else(|| Ok(Vec::new()))?;
         Ok(())
     }
 }
@@ -111,10 +98,7 @@ pub(super) struct ScriptedBackend {
 
 impl ScriptedBackend {
     pub(super) fn new(script: Script) -> Self {
-        Self {
-            script,
-            watched: HashMap::new(),
-        }
+        Self { script, watched: HashMap::new() }
     }
 }
 
@@ -123,23 +107,14 @@ impl Backend for ScriptedBackend {
         "scripted"
     }
 
-    fn watch(
-        &mut self,
-        token: Token,
-        fd: RawFd,
-        _before: Operations,
-        wanted: Operations,
-    ) -> io::Result<()> {
+    fn watch(&mut self, token: Token, fd: RawFd, _before: Operations, wanted: Operations) -> io::Result<()> {
         if wanted.is_empty() {
             self.watched.remove(&fd);
         } else {
             self.watched.insert(fd, token);
         }
         if token != Token::BELL {
-            self.script
-                .lines()
-                .notes
-                .push(Note::Watched(fd, wanted.iter().collect()));
+            self.script.lines().notes.push(Note::Watched(fd, wanted.iter().collect()));
         }
         Ok(())
     }
@@ -165,11 +140,7 @@ impl Backend for ScriptedBackend {
     fn send(&mut self, _token: Token, fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut lines = self.script.lines();
         let most = next_line(&mut lines.sends, fd).unwrap_or(Ok(usize::MAX))?;
-        let bytes: Vec<u8> = slices
-            .iter()
-            .flat_map(|slice| slice.iter().copied())
-            .take(most)
-            .collect();
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).take(most).collect();
         let count = bytes.len();
         lines.notes.push(Note::Sent(fd, bytes));
         Ok(count)
@@ -177,18 +148,11 @@ impl Backend for ScriptedBackend {
 
     fn begin_wait(&mut self, timeout: Option<Duration>) -> Wait {
         self.script.lines().notes.push(Note::Waited(timeout));
-        let wait = ScriptedWait {
-            script: self.script.clone(),
-            found: Vec::new(),
-        };
+        let wait = ScriptedWait { script: self.script.clone(), found: Vec::new() };
         Wait::new(timeout, WaitKind::Scripted(wait))
     }
 
-    fn finish_wait(
-        &mut self,
-        wait: Wait,
-        on_ready: &mut dyn FnMut(Token, Operations),
-    ) -> io::Result<()> {
+    fn finish_wait(&mut self, wait: Wait, on_ready: &mut dyn FnMut(Token, Operations)) -> io::Result<()> {
         let (WaitKind::Scripted(wait), result) = wait.into_parts() else {
             return Ok(());
         };

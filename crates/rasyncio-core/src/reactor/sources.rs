@@ -36,35 +36,19 @@ struct Entry<S> {
 
 impl<S> Sources<S> {
     pub(super) fn new() -> Self {
-        Self {
-            entries: Vec::new(),
-            free: Vec::new(),
-            newest: HashMap::new(),
-        }
+        Self { entries: Vec::new(), free: Vec::new(), newest: HashMap::new() }
     }
 
     pub(super) fn insert(&mut self, fd: RawFd, source: S) -> Token {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.entries.push(Entry {
-                generation: 0,
-                slot: None,
-            });
+            self.entries.push(Entry { generation: 0, slot: None });
             u32::try_from(self.entries.len() - 1).expect("fewer sources than 2^32")
         });
         let entry = &mut self.entries[index as usize];
-        let token = Token {
-            slot: index,
-            generation: entry.generation,
-        };
+        let token = Token { slot: index, generation: entry.generation };
         let older = self.newest.insert(fd, token);
         let (armed, watched) = (Operations::NONE, Operations::NONE);
-        entry.slot = Some(Slot {
-            fd,
-            armed,
-            watched,
-            source,
-            older,
-        });
+        entry.slot = Some(Slot { fd, armed, watched, source, older });
         token
     }
 
@@ -81,19 +65,13 @@ impl<S> Sources<S> {
     #[inline]
     pub(super) fn get(&self, token: Token) -> Option<&Slot<S>> {
         let entry = self.entries.get(token.slot as usize)?;
-        entry
-            .slot
-            .as_ref()
-            .filter(|_| entry.generation == token.generation)
+        entry.slot.as_ref().filter(|_| entry.generation == token.generation)
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self, token: Token) -> Option<&mut Slot<S>> {
         let entry = self.entries.get_mut(token.slot as usize)?;
-        entry
-            .slot
-            .as_mut()
-            .filter(|_| entry.generation == token.generation)
+        entry.slot.as_mut().filter(|_| entry.generation == token.generation)
     }
 
     /// The newest source of `fd`.
@@ -107,20 +85,14 @@ impl<S> Sources<S> {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Token, &Slot<S>)> {
         (0..).zip(&self.entries).filter_map(|(slot, entry)| {
-            let token = Token {
-                slot,
-                generation: entry.generation,
-            };
+            let token = Token { slot, generation: entry.generation };
             Some((token, entry.slot.as_ref()?))
         })
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Token, &mut Slot<S>)> {
         (0..).zip(&mut self.entries).filter_map(|(slot, entry)| {
-            let token = Token {
-                slot,
-                generation: entry.generation,
-            };
+            let token = Token { slot, generation: entry.generation };
             Some((token, entry.slot.as_mut()?))
         })
     }

@@ -20,11 +20,7 @@ pub struct Inbox<T> {
 
 impl<T> Inbox<T> {
     pub fn new(waker: Waker) -> Self {
-        Self {
-            entries: Mutex::new(VecDeque::new()),
-            pending: AtomicBool::new(false),
-            waker,
-        }
+        Self { entries: Mutex::new(VecDeque::new()), pending: AtomicBool::new(false), waker }
     }
 
     /// Hands `entry` in and sees to it that the loop looks.
@@ -104,8 +100,7 @@ mod tests {
         std::thread::scope(|scope| {
             for thread in 0..4 {
                 let inbox = &inbox;
-                scope
-                    .spawn(move || (0..1000).for_each(|number| inbox.push(thread * 1000 + number)));
+                scope.spawn(move || (0..1000).for_each(|number| inbox.push(thread * 1000 + number)));
             }
             while ready.len() < 4000 {
                 inbox.drain_into(&mut ready);

@@ -11,9 +11,7 @@ pub struct ReadyQueue<T> {
 
 impl<T> ReadyQueue<T> {
     pub fn new() -> Self {
-        Self {
-            entries: VecDeque::new(),
-        }
+        Self { entries: VecDeque::new() }
     }
 
     #[inline]

@@ -22,21 +22,13 @@ pub struct Timers<T> {
 
 impl<T> Timers<T> {
     pub fn new() -> Self {
-        Self {
-            heap: BinaryHeap::new(),
-            next_sequence: 0,
-            cancelled: 0,
-        }
+        Self { heap: BinaryHeap::new(), next_sequence: 0, cancelled: 0 }
     }
 
     pub fn insert(&mut self, deadline: f64, item: T) {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        self.heap.push(Entry {
-            deadline,
-            sequence,
-            item,
-        });
+        self.heap.push(Entry { deadline, sequence, item });
     }
 
     /// How many items are waiting, the cancelled ones included.

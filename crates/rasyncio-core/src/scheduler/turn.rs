@@ -46,12 +46,7 @@ pub struct TurnPolicy {
 
 impl Default for TurnPolicy {
     fn default() -> Self {
-        Self {
-            turns: 0,
-            entries: 0,
-            turns_bound: TURNS_WITH_SOURCES,
-            entries_bound: ENTRIES_WITH_SOURCES,
-        }
+        Self { turns: 0, entries: 0, turns_bound: TURNS_WITH_SOURCES, entries_bound: ENTRIES_WITH_SOURCES }
     }
 }
 
@@ -155,10 +150,7 @@ mod tests {
     #[test]
     fn an_idle_loop_waits_for_the_next_deadline() {
         let mut policy = TurnPolicy::new();
-        assert_eq!(
-            policy.poll(0, false, true, true, Some(3.0)),
-            Poll::Until(Some(3.0))
-        );
+        assert_eq!(policy.poll(0, false, true, true, Some(3.0)), Poll::Until(Some(3.0)));
         assert_eq!(policy.poll(0, false, false, true, None), Poll::Until(None));
     }
 
@@ -203,8 +195,7 @@ mod tests {
         for ready in [1, 7, 64, 1000] {
             let (mut short, mut long) = (TurnPolicy::new(), TurnPolicy::new());
             for _ in 0..100 {
-                let skipped = short.skips(ready)
-                    || short.poll(ready, false, false, true, None) == Poll::Skip;
+                let skipped = short.skips(ready) || short.poll(ready, false, false, true, None) == Poll::Skip;
                 let expected = long.poll(ready, false, false, true, None) == Poll::Skip;
                 assert_eq!(skipped, expected);
             }
@@ -215,23 +206,11 @@ mod tests {
     fn timeouts_are_rounded_up_and_clamped() {
         assert_eq!(timeout_until(None, 5.0), None);
         assert_eq!(timeout_until(Some(4.0), 5.0), Some(Duration::ZERO));
-        assert_eq!(
-            timeout_until(Some(5.0 + 1e-12), 5.0),
-            Some(Duration::from_nanos(1))
-        );
-        assert_eq!(
-            timeout_until(Some(6.5), 5.0),
-            Some(Duration::from_millis(1500))
-        );
+        assert_eq!(timeout_until(Some(5.0 + 1e-12), 5.0), Some(Duration::from_nanos(1)));
+        assert_eq!(timeout_until(Some(6.5), 5.0), Some(Duration::from_millis(1500)));
         for late in [1e9, f64::INFINITY, f64::NAN] {
-            assert_eq!(
-                timeout_until(Some(late), 5.0),
-                Some(Duration::from_secs(86_400))
-            );
+            assert_eq!(timeout_until(Some(late), 5.0), Some(Duration::from_secs(86_400)));
         }
-        assert_eq!(
-            timeout_until(Some(f64::NEG_INFINITY), 5.0),
-            Some(Duration::ZERO)
-        );
+        assert_eq!(timeout_until(Some(f64::NEG_INFINITY), 5.0), Some(Duration::ZERO));
     }
 }

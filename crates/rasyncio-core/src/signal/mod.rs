@@ -17,10 +17,7 @@ pub struct SignalPipe {
 impl SignalPipe {
     pub fn new() -> io::Result<Self> {
         let (reading_end, writing_end) = sys::pipe::open()?;
-        Ok(Self {
-            reading_end,
-            writing_end,
-        })
+        Ok(Self { reading_end, writing_end })
     }
 
     /// The end to watch.

@@ -40,18 +40,13 @@ impl From<Option<SocketAddrAny>> for PeerAddress {
             AddressFamily::UNIX => Some(Self::from_unix(&address)),
             _ => None,
         };
-        shaped.unwrap_or(Self::Other {
-            family: family.as_raw(),
-        })
+        shaped.unwrap_or(Self::Other { family: family.as_raw() })
     }
 }
 
 impl PeerAddress {
     fn from_inet4(address: SocketAddrV4) -> Self {
-        Self::Inet4 {
-            ip: *address.ip(),
-            port: address.port(),
-        }
+        Self::Inet4 { ip: *address.ip(), port: address.port() }
     }
 
     fn from_inet6(address: SocketAddrV6) -> Self {
@@ -71,15 +66,10 @@ impl PeerAddress {
         // SAFETY: rustix keeps the first `addr_len` bytes of its storage initialized, and we
         // borrow them from `address`.
         let bytes = unsafe { std::slice::from_raw_parts(bytes, length) };
-        let path = bytes
-            .get(size_of::<libc::sa_family_t>()..)
-            .unwrap_or_default();
+        let path = bytes.get(size_of::<libc::sa_family_t>()..).unwrap_or_default();
         let end = match path {
             [0, ..] => path.len(),
-            _ => path
-                .iter()
-                .position(|byte| *byte == 0)
-                .unwrap_or(path.len()),
+            _ => path.iter().position(|byte| *byte == 0).unwrap_or(path.len()),
         };
         let path = path[..end].to_vec();
         Self::Unix { path }

@@ -39,12 +39,7 @@ impl Epoll {
     }
 
     /// Changes how `descriptor` is watched, or adds it if it left the list when it was closed.
-    pub(crate) fn modify(
-        &self,
-        descriptor: RawFd,
-        key: u64,
-        watched: Directions,
-    ) -> io::Result<()> {
+    pub(crate) fn modify(&self, descriptor: RawFd, key: u64, watched: Directions) -> io::Result<()> {
         let (source, data, flags) = (borrow(descriptor)?, EventData::new_u64(key), flags(watched));
         match epoll::modify(&self.descriptor, source, data, flags) {
             Err(Errno::NOENT) => Ok(epoll::add(&self.descriptor, source, data, flags)?),
@@ -197,8 +192,7 @@ mod tests {
         for lacks_nanoseconds in [false, true] {
             wait.lacks_nanoseconds = lacks_nanoseconds;
             let started = crate::clock::monotonic();
-            wait.run(Some(Duration::from_micros(2_300)))
-                .expect("a wait");
+            wait.run(Some(Duration::from_micros(2_300))).expect("a wait");
             assert!(crate::clock::monotonic() - started >= 0.0023);
             assert_eq!(wait.events().count(), 0);
         }

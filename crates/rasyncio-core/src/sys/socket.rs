@@ -79,9 +79,7 @@ impl AcceptError {
             _ => {}
         }
         match Errno::from_io_error(error) {
-            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                Self::OutOfResources
-            }
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Self::OutOfResources,
             Some(
                 Errno::NETDOWN
                 | Errno::PROTO
@@ -131,11 +129,7 @@ pub(crate) fn kind(socket: RawFd) -> io::Result<(i32, i32, i32)> {
     let socket_type = sockopt::socket_type(socket)?.as_raw();
     let protocol = sockopt::socket_protocol(socket)?.map_or(0, |protocol| protocol.as_raw().get());
     // The kernel's numbers are small; rustix calls some of them unsigned.
-    Ok((
-        i32::from(family),
-        socket_type.cast_signed(),
-        protocol.cast_signed(),
-    ))
+    Ok((i32::from(family), socket_type.cast_signed(), protocol.cast_signed()))
 }
 
 /// `UIO_MAXIOV`: the kernel refuses a message of more slices with EMSGSIZE.

@@ -19,9 +19,7 @@ pub(crate) struct Bell {
 impl Bell {
     pub(crate) fn new() -> io::Result<Self> {
         let counter = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        Ok(Self {
-            counter: Mutex::new(Some(counter)),
-        })
+        Ok(Self { counter: Mutex::new(Some(counter)) })
     }
 
     /// Makes the descriptor readable. The only failures are a counter at its maximum, which is
@@ -35,9 +33,7 @@ impl Bell {
     /// Makes it unreadable again. Answers whether it was readable.
     pub(crate) fn silence(&self) -> bool {
         let counter = self.counter.lock();
-        counter
-            .as_ref()
-            .is_some_and(|counter| rustix::io::read(counter, &mut [0; 8]).is_ok())
+        counter.as_ref().is_some_and(|counter| rustix::io::read(counter, &mut [0; 8]).is_ok())
     }
 
     /// None once it is closed.

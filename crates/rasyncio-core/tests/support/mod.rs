@@ -47,15 +47,9 @@ pub fn wait_for<S>(reactor: &mut Reactor<S>, timeout: Option<Duration>) -> Vec<C
 }
 
 pub fn operations(completions: &[Completion]) -> Vec<Operation> {
-    completions
-        .iter()
-        .map(|completion| completion.operation)
-        .collect()
+    completions.iter().map(|completion| completion.operation).collect()
 }
 
 pub fn tokens(completions: &[Completion]) -> Vec<Token> {
-    completions
-        .iter()
-        .map(|completion| completion.token)
-        .collect()
+    completions.iter().map(|completion| completion.token).collect()
 }

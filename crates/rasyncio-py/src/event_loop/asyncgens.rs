@@ -51,7 +51,8 @@ impl Loop {
 
     fn asyncgens<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = this.py();
-        let known = this.get().settings.with(py, |settings| settings.asyncgens.as_ref().map(|set| set.clone_ref(py)));
+        let known =
+            this.get().settings.with(py, |settings| settings.asyncgens.as_ref().map(|set| set.clone_ref(py)));
         if let Some(known) = known {
             return Ok(known.into_bound(py));
         }
@@ -103,7 +104,10 @@ impl Loop {
             if result.is_instance_of::<pyo3::exceptions::PyException>() {
                 let report = PyDict::new(py);
                 let text = generator.bind(py).repr()?;
-                report.set_item("message", format!("an error occurred during closing of asynchronous generator {text}"))?;
+                report.set_item(
+                    "message",
+                    format!("an error occurred during closing of asynchronous generator {text}"),
+                )?;
                 report.set_item("exception", result)?;
                 report.set_item("asyncgen", generator)?;
                 event_loop.bind(py).call_method1(intern!(py, "call_exception_handler"), (report,))?;
@@ -113,7 +117,11 @@ impl Loop {
     }
 }
 
-fn set_hooks(sys: &Bound<'_, PyModule>, first: &Bound<'_, PyAny>, finalizer: &Bound<'_, PyAny>) -> PyResult<()> {
+fn set_hooks(
+    sys: &Bound<'_, PyModule>,
+    first: &Bound<'_, PyAny>,
+    finalizer: &Bound<'_, PyAny>,
+) -> PyResult<()> {
     let keywords = PyDict::new(sys.py());
     keywords.set_item("firstiter", first)?;
     keywords.set_item("finalizer", finalizer)?;
@@ -131,12 +139,14 @@ impl Loop {
                 let this = event_loop.bind(py);
                 this.get().settings.with(py, |settings| settings.asyncgens_closed = true);
                 let set = Self::asyncgens(this)?;
-                let generators = set.try_iter()?.map(|item| item.map(Bound::unbind)).collect::<PyResult<Vec<_>>>()?;
+                let generators =
+                    set.try_iter()?.map(|item| item.map(Bound::unbind)).collect::<PyResult<Vec<_>>>()?;
                 set.call_method0(intern!(py, "clear"))?;
                 if generators.is_empty() {
                     return Ok(None);
                 }
-                let closing = generators.iter().map(|generator| generator.bind(py).call_method0(intern!(py, "aclose")));
+                let closing =
+                    generators.iter().map(|generator| generator.bind(py).call_method0(intern!(py, "aclose")));
                 let closing = PyTuple::new(py, closing.collect::<PyResult<Vec<_>>>()?)?;
                 let keywords = PyDict::new(py);
                 keywords.set_item("return_exceptions", true)?;
@@ -147,6 +157,10 @@ impl Loop {
                 let results = wait_for(gathered).await?;
                 Python::attach(|py| Self::report_closing(&event_loop, &generators, results.bind(py)))?;
             }
+            #[expect(
+                clippy::redundant_closure_for_method_calls,
+                reason = "the method is not general enough in its lifetime"
+            )]
             Ok(Python::attach(|py| py.None()))
         })
     }

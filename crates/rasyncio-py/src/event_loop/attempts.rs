@@ -79,11 +79,7 @@ impl Plan {
     }
 
     /// Makes, binds and connects one socket. Every OSError is in `errors`, the one that is returned included.
-    async fn attempt(
-        &self,
-        target: &AddressInfo,
-        errors: &mut Vec<PyErr>,
-    ) -> PyResult<CloseOnDrop> {
+    async fn attempt(&self, target: &AddressInfo, errors: &mut Vec<PyErr>) -> PyResult<CloseOnDrop> {
         let outcome = self.open(target, errors).await;
         if let Err(error) = &outcome
             && is_os_error(error)
@@ -101,10 +97,7 @@ impl Plan {
                 bind(&socket, target.family, local, errors)?;
             }
             let arguments = (&socket, target.address.bind(py));
-            let connecting = self
-                .event_loop
-                .bind(py)
-                .call_method1(intern!(py, "sock_connect"), arguments)?;
+            let connecting = self.event_loop.bind(py).call_method1(intern!(py, "sock_connect"), arguments)?;
             Ok::<_, PyErr>((guard, connecting.unbind()))
         })?;
         wait_for(connecting).await?;
@@ -117,16 +110,10 @@ fn is_os_error(error: &PyErr) -> bool {
 }
 
 fn make_socket<'py>(py: Python<'py>, target: &AddressInfo) -> PyResult<Bound<'py, PyAny>> {
-    let keywords = [
-        ("family", target.family),
-        ("type", target.kind),
-        ("proto", target.protocol),
-    ]
-    .into_py_dict(py)?;
+    let keywords =
+        [("family", target.family), ("type", target.kind), ("proto", target.protocol)].into_py_dict(py)?;
     // Taken at each call: programs put their own class in place of `socket.socket`.
-    let class = py
-        .import(intern!(py, "socket"))?
-        .getattr(intern!(py, "socket"))?;
+    let class = py.import(intern!(py, "socket"))?.getattr(intern!(py, "socket"))?;
     let socket = class.call((), Some(&keywords))?;
     let guard = CloseOnDrop::new(socket.clone().unbind());
     socket.call_method1(intern!(py, "setblocking"), (false,))?;
@@ -158,9 +145,7 @@ fn bind(
     if let Some(error) = failure {
         return Err(error);
     }
-    let class = py
-        .import(intern!(py, "socket"))?
-        .getattr(intern!(py, "AddressFamily"))?;
+    let class = py.import(intern!(py, "socket"))?.getattr(intern!(py, "AddressFamily"))?;
     let family = class.call1((family,))?.repr()?;
     let text = format!("no matching local address with family={family} found");
     Err(PyOSError::new_err(text))
@@ -271,10 +256,7 @@ impl Race {
         if self.ended {
             return Ok(());
         }
-        self.winner = self
-            .runners
-            .iter()
-            .find_map(|runner| runner.attempt.socket.take(py));
+        self.winner = self.runners.iter().find_map(|runner| runner.attempt.socket.take(py));
         if self.winner.is_some() {
             self.end(py)?;
         }
@@ -289,10 +271,7 @@ impl Race {
         let body = run(Arc::clone(&self.plan), index, Arc::clone(&attempt));
         let coroutine = Coroutine::make(py, "EventLoop._connect_sock", body)?;
         let task = event_loop.call_method1(intern!(py, "create_task"), (coroutine,))?;
-        self.runners.push(Runner {
-            task: task.clone().unbind(),
-            attempt,
-        });
+        self.runners.push(Runner { task: task.clone().unbind(), attempt });
         task.call_method1(intern!(py, "add_done_callback"), (&self.bell,))?;
         if index + 1 < self.plan.targets.len() {
             let (due, bell) = (Arc::clone(&self.due), self.bell.clone_ref(py));
@@ -300,8 +279,7 @@ impl Race {
                 due.store(index + 2, Ordering::Relaxed);
                 bell.get().ring(arguments.py())
             })?;
-            let timer =
-                event_loop.call_method1(intern!(py, "call_later"), (self.delay, callback))?;
+            let timer = event_loop.call_method1(intern!(py, "call_later"), (self.delay, callback))?;
             self.timer = Some(timer.unbind());
         }
         Ok(())
@@ -329,21 +307,14 @@ impl Race {
     fn outcome(&mut self, py: Python<'_>) -> Connected {
         match self.winner.take() {
             Some(socket) => Ok(socket),
-            None => Err(self
-                .runners
-                .iter()
-                .flat_map(|runner| runner.attempt.errors.take(py))
-                .collect()),
+            None => Err(self.runners.iter().flat_map(|runner| runner.attempt.errors.take(py)).collect()),
         }
     }
 }
 
 impl Runner {
     fn is_done(&self, py: Python<'_>) -> PyResult<bool> {
-        self.task
-            .bind(py)
-            .call_method0(intern!(py, "done"))?
-            .is_truthy()
+        self.task.bind(py).call_method0(intern!(py, "done"))?.is_truthy()
     }
 }
 

@@ -26,12 +26,7 @@ struct State {
 
 impl Bell {
     pub(super) fn make(py: Python<'_>) -> PyResult<Py<Self>> {
-        Py::new(
-            py,
-            Self {
-                state: GilCell::default(),
-            },
-        )
+        Py::new(py, Self { state: GilCell::default() })
     }
 
     /// Wakes who waits, or lets the next wait end at once.
@@ -89,9 +84,7 @@ impl Bell {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.state
-            .peek(|state| visit.call(&state.waiter))
-            .unwrap_or(Ok(()))
+        self.state.peek(|state| visit.call(&state.waiter)).unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {

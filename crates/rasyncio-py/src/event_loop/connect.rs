@@ -1,4 +1,4 @@
-//! Connections: `create_connection()` and `connect_accepted_socket()` (asyncio: base_events.py).
+//! Connections: `create_connection()` and `connect_accepted_socket()` (asyncio: `base_events.py`).
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use super::Loop;
 use super::attempts::{CloseOnDrop, Plan, race};
 use super::resolve::{AddressInfo, Hints, ensure_resolved};
 use super::tls::{self, TlsOptions};
-use crate::exceptions::Raised;
 use crate::coroutines::{Coroutine, wait_for};
+use crate::exceptions::Raised;
 use crate::futures::Future;
 use crate::interop::stdlib;
 use crate::transports::tcp::TcpTransport;
@@ -54,12 +54,7 @@ impl Loop {
                 "EventLoop.create_connection() got an unexpected keyword argument 'all_errors'",
             ));
         }
-        let tls = TlsArguments {
-            ssl,
-            server_hostname,
-            ssl_handshake_timeout,
-            ssl_shutdown_timeout,
-        };
+        let tls = TlsArguments { ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout };
         let target = Target {
             hints: Hints::stream(py, family, proto, flags)?,
             host,
@@ -87,12 +82,7 @@ impl Loop {
         ssl_shutdown_timeout: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, Coroutine>> {
         let event_loop = this.clone().unbind();
-        let tls = TlsArguments {
-            ssl,
-            server_hostname: None,
-            ssl_handshake_timeout,
-            ssl_shutdown_timeout,
-        };
+        let tls = TlsArguments { ssl, server_hostname: None, ssl_handshake_timeout, ssl_shutdown_timeout };
         Coroutine::make(this.py(), "EventLoop.connect_accepted_socket", async move {
             let tls = Python::attach(|py| {
                 check_stream(sock.bind(py))?;
@@ -100,10 +90,7 @@ impl Loop {
                 tls::refuse_tls_socket(sock.bind(py))?;
                 Ok::<_, PyErr>(tls)
             })?;
-            let sock = Opened {
-                socket: sock,
-                ours: false,
-            };
+            let sock = Opened { socket: sock, ours: false };
             let pair = make_transport(&event_loop, sock, &protocol_factory, tls, true).await?;
             Python::attach(|py| {
                 if event_loop.get().is_debug(py) {
@@ -152,31 +139,21 @@ async fn create(
     })?;
     let sock = match sock {
         Some(_) if target.is_given() => {
-            return Err(PyValueError::new_err(
-                "host/port and sock can not be specified at the same time",
-            ));
+            return Err(PyValueError::new_err("host/port and sock can not be specified at the same time"));
         }
         None if target.is_given() => target.connect(event_loop).await?,
         Some(sock) => {
             Python::attach(|py| check_stream(sock.bind(py)))?;
-            Opened {
-                socket: sock,
-                ours: false,
-            }
+            Opened { socket: sock, ours: false }
         }
         None => {
-            return Err(PyValueError::new_err(
-                "host and port was not specified and no sock specified",
-            ));
+            return Err(PyValueError::new_err("host and port was not specified and no sock specified"));
         }
     };
     let pair = make_transport(event_loop, sock, &factory, tls, false).await?;
     Python::attach(|py| {
         if event_loop.get().is_debug(py) {
-            let place = [
-                or_none(py, target.host.as_ref()),
-                or_none(py, target.port.as_ref()),
-            ];
+            let place = [or_none(py, target.host.as_ref()), or_none(py, target.port.as_ref())];
             pair.log(py, "%r connected to %s:%r: (%r, %r)", &place)?;
         }
         pair.into_tuple(py)
@@ -192,9 +169,7 @@ impl TlsArguments {
     fn check(mut self, py: Python<'_>, host: Option<&Py<PyAny>>) -> PyResult<Option<TlsOptions>> {
         let on = self.is_on(py)?;
         if self.server_hostname.is_some() && !on {
-            return Err(PyValueError::new_err(
-                "server_hostname is only meaningful with ssl",
-            ));
+            return Err(PyValueError::new_err("server_hostname is only meaningful with ssl"));
         }
         if self.server_hostname.is_none() && on {
             let host = host.filter(|host| host.bind(py).is_truthy().unwrap_or(true));
@@ -219,22 +194,16 @@ impl TlsArguments {
             )));
         }
         if self.ssl_handshake_timeout.is_some() {
-            return Err(PyValueError::new_err(
-                "ssl_handshake_timeout is only meaningful with ssl",
-            ));
+            return Err(PyValueError::new_err("ssl_handshake_timeout is only meaningful with ssl"));
         }
         if self.ssl_shutdown_timeout.is_some() {
-            return Err(PyValueError::new_err(
-                "ssl_shutdown_timeout is only meaningful with ssl",
-            ));
+            return Err(PyValueError::new_err("ssl_shutdown_timeout is only meaningful with ssl"));
         }
         Ok(None)
     }
 
     pub(super) fn is_on(&self, py: Python<'_>) -> PyResult<bool> {
-        self.ssl
-            .as_ref()
-            .map_or(Ok(false), |ssl| ssl.bind(py).is_truthy())
+        self.ssl.as_ref().map_or(Ok(false), |ssl| ssl.bind(py).is_truthy())
     }
 }
 
@@ -259,11 +228,7 @@ impl Target {
             targets = interleave(targets, |info| info.family, lead);
         }
         let event_loop = Python::attach(|py| event_loop.clone_ref(py));
-        let plan = Plan {
-            event_loop,
-            targets,
-            local,
-        };
+        let plan = Plan { event_loop, targets, local };
         let connected = match self.delay {
             Some(delay) => race(Arc::new(plan), delay).await?,
             None => plan.in_sequence().await?,
@@ -280,20 +245,12 @@ impl Target {
 
     /// The one exception that tells of all that went wrong.
     fn failure(&self, py: Python<'_>, errors: Vec<PyErr>) -> PyErr {
-        let combined = if self.all_errors {
-            exception_group(py, &errors)
-        } else {
-            combine(py, errors)
-        };
+        let combined = if self.all_errors { exception_group(py, &errors) } else { combine(py, errors) };
         combined.unwrap_or_else(|error| error)
     }
 }
 
-async fn resolve(
-    event_loop: &Py<Loop>,
-    address: &Py<PyAny>,
-    hints: &Hints,
-) -> PyResult<Vec<AddressInfo>> {
+async fn resolve(event_loop: &Py<Loop>, address: &Py<PyAny>, hints: &Hints) -> PyResult<Vec<AddressInfo>> {
     let infos = ensure_resolved(event_loop, address, hints).await?;
     if infos.is_empty() {
         return Err(PyOSError::new_err("getaddrinfo() returned empty list"));
@@ -302,13 +259,9 @@ async fn resolve(
 }
 
 fn exception_group(py: Python<'_>, errors: &[PyErr]) -> PyResult<PyErr> {
-    let class = py
-        .import(intern!(py, "builtins"))?
-        .getattr(intern!(py, "ExceptionGroup"))?;
+    let class = py.import(intern!(py, "builtins"))?.getattr(intern!(py, "ExceptionGroup"))?;
     let values: Vec<_> = errors.iter().map(|error| error.raised(py)).collect();
-    Ok(PyErr::from_value(
-        class.call1(("create_connection failed", values))?,
-    ))
+    Ok(PyErr::from_value(class.call1(("create_connection failed", values))?))
 }
 
 /// The only exception, or the first when all say the same, or a new one that lists them.
@@ -320,19 +273,14 @@ fn combine(py: Python<'_>, errors: Vec<PyErr>) -> PyResult<PyErr> {
     let alike = texts.iter().all(|text| *text == texts[0]);
     match errors.into_iter().next() {
         Some(first) if alike => Ok(first),
-        Some(_) => Ok(PyOSError::new_err(format!(
-            "Multiple exceptions: {}",
-            texts.join(", ")
-        ))),
+        Some(_) => Ok(PyOSError::new_err(format!("Multiple exceptions: {}", texts.join(", ")))),
         None => Ok(PyTimeoutError::new_err("create_connection failed")),
     }
 }
 
 pub(super) fn check_stream(sock: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = sock.py();
-    let stream = py
-        .import(intern!(py, "socket"))?
-        .getattr(intern!(py, "SOCK_STREAM"))?;
+    let stream = py.import(intern!(py, "socket"))?.getattr(intern!(py, "SOCK_STREAM"))?;
     if sock.getattr(intern!(py, "type"))?.ne(stream)? {
         let text = format!("A Stream Socket was expected, got {}", sock.repr()?);
         return Err(PyValueError::new_err(text));
@@ -362,16 +310,10 @@ pub(super) async fn make_transport(
 ) -> PyResult<Pair> {
     let (pair, waiter) = Python::attach(|py| {
         // From 3.14 asyncio closes the user's socket, too, when no transport comes to own it.
-        let guard = (sock.ours || py.version_info() >= (3, 14))
-            .then(|| CloseOnDrop::new(sock.socket.clone_ref(py)));
+        let guard =
+            (sock.ours || py.version_info() >= (3, 14)).then(|| CloseOnDrop::new(sock.socket.clone_ref(py)));
         let event_loop = event_loop.bind(py);
-        let begun = begin(
-            event_loop,
-            sock.socket.bind(py),
-            factory.bind(py),
-            tls.as_ref(),
-            server_side,
-        )?;
+        let begun = begin(event_loop, sock.socket.bind(py), factory.bind(py), tls.as_ref(), server_side)?;
         drop(guard.map(CloseOnDrop::release));
         Ok::<_, PyErr>(begun)
     })?;
@@ -391,24 +333,16 @@ fn begin(
     let py = event_loop.py();
     sock.call_method1(intern!(py, "setblocking"), (false,))?;
     let protocol = factory.call0()?;
-    let waiter = Bound::new(
-        py,
-        Future::pending(event_loop.clone().into_any().unbind(), true),
-    )?;
+    let waiter = Bound::new(py, Future::pending(event_loop.clone().into_any().unbind(), true))?;
     let descriptor = sock.call_method0(intern!(py, "fileno"))?.extract()?;
     event_loop.get().check_not_transport(py, descriptor)?;
     let transport = if let Some(options) = tls {
         tls::attach(event_loop, sock, &protocol, &waiter, options, server_side)?
     } else {
         let kept = Some(waiter.clone().unbind());
-        TcpTransport::from_python_socket(event_loop, sock, &protocol, kept, None)?
-            .into_bound(py)
-            .into_any()
+        TcpTransport::from_python_socket(event_loop, sock, &protocol, kept, None)?.into_bound(py).into_any()
     };
-    let pair = Pair {
-        transport: transport.unbind(),
-        protocol: protocol.unbind(),
-    };
+    let pair = Pair { transport: transport.unbind(), protocol: protocol.unbind() };
     Ok((pair, waiter.into_any().unbind()))
 }
 
@@ -420,17 +354,11 @@ impl Pair {
         let mut arguments = vec![text.into_pyobject(py)?.into_any(), sock];
         arguments.extend(place.iter().map(|object| object.bind(py).clone()));
         arguments.extend([transport.clone(), self.protocol.bind(py).clone()]);
-        stdlib(py)
-            .logger
-            .bind(py)
-            .call_method1(intern!(py, "debug"), PyTuple::new(py, arguments)?)?;
+        stdlib(py).logger.bind(py).call_method1(intern!(py, "debug"), PyTuple::new(py, arguments)?)?;
         Ok(())
     }
 
     pub(super) fn into_tuple(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok((self.transport, self.protocol)
-            .into_pyobject(py)?
-            .into_any()
-            .unbind())
+        Ok((self.transport, self.protocol).into_pyobject(py)?.into_any().unbind())
     }
 }

@@ -127,7 +127,8 @@ impl Loop {
         for key in ["task", "future", "handle"] {
             if let Some(subject) = context.get_item(key)? {
                 if let Some(method) = subject.getattr_opt(intern!(py, "get_context"))? {
-                    subject_context = Some(method.call0()?).filter(|found| found.hasattr("run").unwrap_or(false));
+                    subject_context =
+                        Some(method.call0()?).filter(|found| found.hasattr("run").unwrap_or(false));
                 }
                 break;
             }
@@ -237,9 +238,8 @@ impl Loop {
 
     /// The exception handler that was set, or None.
     fn get_exception_handler(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.settings.with(py, |settings| {
-            settings.exception_handler.as_ref().map(|handler| handler.clone_ref(py))
-        })
+        self.settings
+            .with(py, |settings| settings.exception_handler.as_ref().map(|handler| handler.clone_ref(py)))
     }
 
     /// Makes `handler(loop, context)` learn of exceptions that nobody else handles; None: the default handler, which logs.
@@ -250,7 +250,8 @@ impl Loop {
             let text = handler.bind(py).repr()?;
             return Err(PyTypeError::new_err(format!("A callable object or None is expected, got {text}")));
         }
-        let old = self.settings.with(py, |settings| std::mem::replace(&mut settings.exception_handler, handler));
+        let old =
+            self.settings.with(py, |settings| std::mem::replace(&mut settings.exception_handler, handler));
         drop(old);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Executors: calling blocking functions in threads (asyncio: base_events.py).
+//! Executors: calling blocking functions in threads (asyncio: `base_events.py`).
 
 use std::sync::atomic::Ordering;
 
@@ -35,22 +35,16 @@ impl Loop {
         };
         let mut arguments = vec![func.clone()];
         arguments.extend(args.iter());
-        let submitted =
-            executor.call_method1(intern!(py, "submit"), PyTuple::new(py, arguments)?)?;
+        let submitted = executor.call_method1(intern!(py, "submit"), PyTuple::new(py, arguments)?)?;
         let keywords = [("loop", this)].into_py_dict(py)?;
-        stdlib(py)
-            .wrap_future
-            .bind(py)
-            .call((submitted,), Some(&keywords))
+        stdlib(py).wrap_future.bind(py).call((submitted,), Some(&keywords))
     }
 
     /// Makes `executor` (a ThreadPoolExecutor) the one that None stands for.
     fn set_default_executor(&self, executor: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = executor.py();
         if !executor.is_instance(&thread_pool_executor(py)?)? {
-            return Err(PyTypeError::new_err(
-                "executor must be ThreadPoolExecutor instance",
-            ));
+            return Err(PyTypeError::new_err("executor must be ThreadPoolExecutor instance"));
         }
         self.replace_executor(py, Some(executor.clone().unbind()));
         Ok(())
@@ -77,20 +71,15 @@ impl Loop {
 
     #[getter]
     fn _default_executor(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.settings.with(py, |settings| {
-            settings
-                .default_executor
-                .as_ref()
-                .map(|executor| executor.clone_ref(py))
-        })
+        self.settings
+            .with(py, |settings| settings.default_executor.as_ref().map(|executor| executor.clone_ref(py)))
     }
 }
 
 impl Loop {
     /// The loop closes: the default executor takes no more work; its threads end by themselves.
     pub(super) fn shutdown_executor_on_close(&self, py: Python<'_>) -> PyResult<()> {
-        self.settings
-            .with(py, |settings| settings.executor_closed = true);
+        self.settings.with(py, |settings| settings.executor_closed = true);
         match self.replace_executor(py, None) {
             Some(executor) => shutdown(executor.bind(py), false),
             None => Ok(()),
@@ -100,10 +89,7 @@ impl Loop {
     /// The default executor, made when it is first asked for.
     fn executor<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let (closed, executor) = self.settings.with(py, |settings| {
-            let executor = settings
-                .default_executor
-                .as_ref()
-                .map(|executor| executor.clone_ref(py));
+            let executor = settings.default_executor.as_ref().map(|executor| executor.clone_ref(py));
             (settings.executor_closed, executor)
         });
         if closed {
@@ -119,9 +105,7 @@ impl Loop {
     }
 
     fn replace_executor(&self, py: Python<'_>, executor: Option<Py<PyAny>>) -> Option<Py<PyAny>> {
-        self.settings.with(py, |settings| {
-            std::mem::replace(&mut settings.default_executor, executor)
-        })
+        self.settings.with(py, |settings| std::mem::replace(&mut settings.default_executor, executor))
     }
 }
 
@@ -151,18 +135,12 @@ impl Shutdown {
         let py = event_loop.py();
         let executor = event_loop.get().settings.with(py, |settings| {
             settings.executor_closed = true;
-            settings
-                .default_executor
-                .as_ref()
-                .map(|executor| executor.clone_ref(py))
+            settings.default_executor.as_ref().map(|executor| executor.clone_ref(py))
         });
         let Some(executor) = executor else {
             return Ok(None);
         };
-        let ended = Py::new(
-            py,
-            Future::pending(event_loop.clone().into_any().unbind(), true),
-        )?;
+        let ended = Py::new(py, Future::pending(event_loop.clone().into_any().unbind(), true))?;
         // First, as it is what fails when the timeout is no number.
         let timer = match timeout {
             Some(timeout) => Some(start_timer(event_loop, timeout, &ended)?),
@@ -170,18 +148,9 @@ impl Shutdown {
         };
         let target = waiting_thread(event_loop, &executor, &ended)?;
         let keywords = [("target", target)].into_py_dict(py)?;
-        let thread = py
-            .import("threading")?
-            .call_method("Thread", (), Some(&keywords))?;
+        let thread = py.import("threading")?.call_method("Thread", (), Some(&keywords))?;
         thread.call_method0(intern!(py, "start"))?;
-        Ok(Some((
-            Self {
-                executor,
-                thread: thread.unbind(),
-                timer,
-            },
-            ended.into_any(),
-        )))
+        Ok(Some((Self { executor, thread: thread.unbind(), timer }, ended.into_any())))
     }
 
     fn finish(
@@ -210,12 +179,10 @@ impl Shutdown {
 
 fn warn_of_timeout(py: Python<'_>, timeout: Option<&Py<PyAny>>) -> PyResult<()> {
     let seconds = timeout.map_or_else(|| Ok(String::new()), |timeout| text(timeout.bind(py)))?;
-    let message =
-        format!("The executor did not finishing joining its threads within {seconds} seconds.");
+    let message = format!("The executor did not finishing joining its threads within {seconds} seconds.");
     let category = py.get_type::<PyRuntimeWarning>();
     // Level 1 is who awaits: a Rust coroutine has no frame of its own.
-    py.import("warnings")?
-        .call_method1(intern!(py, "warn"), (message, category, 1))?;
+    py.import("warnings")?.call_method1(intern!(py, "warn"), (message, category, 1))?;
     Ok(())
 }
 
@@ -230,11 +197,7 @@ fn waiting_thread<'py>(
     ended: &Py<Future>,
 ) -> PyResult<Bound<'py, PyCFunction>> {
     let py = event_loop.py();
-    let parts = (
-        event_loop.clone().unbind(),
-        executor.clone_ref(py),
-        ended.clone_ref(py),
-    );
+    let parts = (event_loop.clone().unbind(), executor.clone_ref(py), ended.clone_ref(py));
     PyCFunction::new_closure(py, None, None, move |arguments, _| -> PyResult<()> {
         let py = arguments.py();
         let (event_loop, executor, ended) = &parts;
@@ -246,12 +209,9 @@ fn waiting_thread<'py>(
         }
         if !event_loop.get().closed.load(Ordering::Relaxed) {
             let ended = ended.clone_ref(py);
-            event_loop
-                .get()
-                .inbox
-                .push(Ready::Deferred(Box::new(move |event_loop| {
-                    settle(ended.bind(event_loop.py()), outcome)
-                })));
+            event_loop.get().inbox.push(Ready::Deferred(Box::new(move |event_loop| {
+                settle(ended.bind(event_loop.py()), outcome)
+            })));
         }
         Ok(())
     })
@@ -270,19 +230,13 @@ fn settle(future: &Bound<'_, Future>, outcome: PyResult<()>) -> PyResult<()> {
 }
 
 /// Fails `ended` with TimeoutError after `timeout` seconds.
-fn start_timer(
-    event_loop: &Bound<'_, Loop>,
-    timeout: &Py<PyAny>,
-    ended: &Py<Future>,
-) -> PyResult<Py<PyAny>> {
+fn start_timer(event_loop: &Bound<'_, Loop>, timeout: &Py<PyAny>, ended: &Py<Future>) -> PyResult<Py<PyAny>> {
     let py = event_loop.py();
     let ended = ended.clone_ref(py);
     let expire = PyCFunction::new_closure(py, None, None, move |arguments, _| -> PyResult<()> {
         settle(ended.bind(arguments.py()), Err(PyTimeoutError::new_err(())))
     })?;
-    Ok(event_loop
-        .call_method1(intern!(py, "call_later"), (timeout, expire))?
-        .unbind())
+    Ok(event_loop.call_method1(intern!(py, "call_later"), (timeout, expire))?.unbind())
 }
 
 fn shutdown(executor: &Bound<'_, PyAny>, wait: bool) -> PyResult<()> {
@@ -294,6 +248,5 @@ fn shutdown(executor: &Bound<'_, PyAny>, wait: bool) -> PyResult<()> {
 }
 
 fn thread_pool_executor(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    py.import("concurrent.futures")?
-        .getattr(intern!(py, "ThreadPoolExecutor"))
+    py.import("concurrent.futures")?.getattr(intern!(py, "ThreadPoolExecutor"))
 }

@@ -1,14 +1,15 @@
-//! `EventLoop` (asyncio: base_events.py, selector_events.py, unix_events.py).
+//! `EventLoop` (asyncio: `base_events.py`, `selector_events.py`, `unix_events.py`).
 //!
-//! Files by job, one per section of asyncio's documentation of the loop: `run` (run, stop, close, the turn), `schedule` (callbacks, futures,
+//! Files by job, one per section of asyncio's documentation of the loop: `run` (run, stop, close, the turn), `entries` (one piece of work), `schedule` (callbacks, futures,
 //! tasks), `debug` (debug mode, exception handlers), `asyncgens`, `executor`, `resolve` (DNS), `signals`, `watch` (descriptors), `sock` (`sock_*`),
-//! `connect` and `attempts` (connections), `tls`, `bell` (waking Rust coroutines), `serve` and `server` (servers), `unix` (Unix sockets). This file: what a loop knows. Invariant: work is run from one place, `run::run_entry`.
+//! `connect` and `attempts` (connections), `tls`, `bell` (waking Rust coroutines), `serve` and `server` (servers), `unix` (Unix sockets). This file: what a loop knows. Invariant: work is run from one place, `entries::run_entry`.
 
 mod asyncgens;
 mod attempts;
 mod bell;
 mod connect;
 mod debug;
+mod entries;
 mod executor;
 mod resolve;
 mod run;
@@ -58,8 +59,11 @@ pub(crate) enum Ready {
     /// Something completed on a descriptor.
     Io { token: Token, operation: Operation },
     /// Work of rasyncio's own, such as calling a protocol's `connection_made`.
-    Deferred(Box<dyn FnOnce(&Bound<'_, Loop>) -> PyResult<()> + Send>),
+    Deferred(Deferred),
 }
+
+/// A call that rasyncio put off.
+type Deferred = Box<dyn FnOnce(&Bound<'_, Loop>) -> PyResult<()> + Send>;
 
 /// Who is behind a descriptor.
 pub(crate) enum Source {

@@ -1,4 +1,4 @@
-//! Names and addresses: `getaddrinfo()`, `getnameinfo()` and what connections need of them (asyncio: base_events.py).
+//! Names and addresses: `getaddrinfo()`, `getnameinfo()` and what connections need of them (asyncio: `base_events.py`).
 //!
 //! libc's resolver blocks, so it is asked in the default executor, except for what it can answer without the network.
 
@@ -41,10 +41,7 @@ impl Hints {
         let or_zero = |given: Option<Py<PyAny>>| given.unwrap_or_else(|| zero.clone_ref(py));
         Ok(Self {
             family: or_zero(family),
-            kind: py
-                .import(intern!(py, "socket"))?
-                .getattr(intern!(py, "SOCK_STREAM"))?
-                .unbind(),
+            kind: py.import(intern!(py, "socket"))?.getattr(intern!(py, "SOCK_STREAM"))?.unbind(),
             protocol: or_zero(protocol),
             flags: or_zero(flags),
         })
@@ -67,14 +64,7 @@ impl Loop {
         let py = this.py();
         let zero = 0_i32.into_pyobject(py)?.into_any();
         let or_zero = |given: Option<Bound<'py, PyAny>>| given.unwrap_or_else(|| zero.clone());
-        let question = [
-            host,
-            port,
-            or_zero(family),
-            or_zero(r#type),
-            or_zero(proto),
-            or_zero(flags),
-        ];
+        let question = [host, port, or_zero(family), or_zero(r#type), or_zero(proto), or_zero(flags)];
         let question = PyTuple::new(py, question)?.unbind();
         let event_loop = this.clone().unbind();
         Coroutine::make(py, "EventLoop.getaddrinfo", async move {
@@ -95,9 +85,7 @@ impl Loop {
         let event_loop = this.clone().unbind();
         Coroutine::make(this.py(), "EventLoop.getnameinfo", async move {
             let future = Python::attach(|py| {
-                let function = py
-                    .import(intern!(py, "socket"))?
-                    .getattr(intern!(py, "getnameinfo"))?;
+                let function = py.import(intern!(py, "socket"))?.getattr(intern!(py, "getnameinfo"))?;
                 let arguments = (py.None(), function, sockaddr, flags);
                 let run = intern!(py, "run_in_executor");
                 Ok::<_, PyErr>(event_loop.bind(py).call_method1(run, arguments)?.unbind())
@@ -117,18 +105,11 @@ impl Loop {
         let text = describe(question)?;
         logger.call_method1(intern!(py, "debug"), ("Get address info %s", &text))?;
         let begun = Self::now(this)?;
-        let answer = py
-            .import(intern!(py, "socket"))?
-            .call_method1(intern!(py, "getaddrinfo"), question.clone())?;
+        let answer =
+            py.import(intern!(py, "socket"))?.call_method1(intern!(py, "getaddrinfo"), question.clone())?;
         let seconds = Self::now(this)? - begun;
-        let report = format!(
-            "Getting address info {text} took {:.3}ms: {}",
-            seconds * 1e3,
-            answer.repr()?
-        );
-        let slow: f64 = this
-            .getattr(intern!(py, "slow_callback_duration"))?
-            .extract()?;
+        let report = format!("Getting address info {text} took {:.3}ms: {}", seconds * 1e3, answer.repr()?);
+        let slow: f64 = this.getattr(intern!(py, "slow_callback_duration"))?.extract()?;
         let level = if seconds >= slow { "info" } else { "debug" };
         logger.call_method1(level, ("%s", report))?;
         Ok(answer)
@@ -150,17 +131,12 @@ fn ask(event_loop: &Bound<'_, Loop>, question: &Bound<'_, PyTuple>) -> PyResult<
     let function = if debug {
         event_loop.getattr(intern!(py, "_getaddrinfo_debug"))?
     } else {
-        py.import(intern!(py, "socket"))?
-            .getattr(intern!(py, "getaddrinfo"))?
+        py.import(intern!(py, "socket"))?.getattr(intern!(py, "getaddrinfo"))?
     };
     let mut arguments = vec![py.None().into_bound(py), function];
     arguments.extend(question.iter());
     let run = intern!(py, "run_in_executor");
-    Ok(Asked::Executor(
-        event_loop
-            .call_method1(run, PyTuple::new(py, arguments)?)?
-            .unbind(),
-    ))
+    Ok(Asked::Executor(event_loop.call_method1(run, PyTuple::new(py, arguments)?)?.unbind()))
 }
 
 /// libc's answer for a host and port that are numbers, which needs neither files nor the network; None if they are not, or if it is an error.
@@ -183,11 +159,7 @@ fn answer_numeric<'py>(question: &Bound<'py, PyTuple>) -> PyResult<Option<Bound<
     let numeric: i32 = socket.getattr(intern!(py, "AI_NUMERICHOST"))?.extract()?;
     let numeric_port: i32 = socket.getattr(intern!(py, "AI_NUMERICSERV"))?.extract()?;
     let mut arguments: Vec<_> = question.iter().take(5).collect();
-    arguments.push(
-        (flags | numeric | numeric_port)
-            .into_pyobject(py)?
-            .into_any(),
-    );
+    arguments.push((flags | numeric | numeric_port).into_pyobject(py)?.into_any());
     Ok(function.call1(PyTuple::new(py, arguments)?).ok())
 }
 
@@ -195,10 +167,7 @@ fn answer_numeric<'py>(question: &Bound<'py, PyTuple>) -> PyResult<Option<Bound<
 fn is_numeric_host(host: &Bound<'_, PyAny>) -> bool {
     let numeric = |bytes: &[u8]| {
         let address = bytes.split(|byte| *byte == b'%').next().unwrap_or_default();
-        !address.is_empty()
-            && address
-                .iter()
-                .all(|byte| byte.is_ascii_hexdigit() || b".:xX".contains(byte))
+        !address.is_empty() && address.iter().all(|byte| byte.is_ascii_hexdigit() || b".:xX".contains(byte))
     };
     if let Ok(text) = host.cast::<PyString>() {
         return text.to_str().is_ok_and(|text| numeric(text.as_bytes()));
@@ -252,24 +221,15 @@ pub(super) async fn ensure_resolved(
         ];
         let keywords = pyo3::types::IntoPyDict::into_py_dict(keywords, py)?;
         let question = (parts.host, parts.port);
-        let pending = event_loop.bind(py).call_method(
-            intern!(py, "getaddrinfo"),
-            question,
-            Some(&keywords),
-        )?;
+        let pending =
+            event_loop.bind(py).call_method(intern!(py, "getaddrinfo"), question, Some(&keywords))?;
         Ok(Begun::Pending(pending.unbind()))
     })?;
     match begun {
         Begun::Resolved(info) => Ok(vec![info]),
         Begun::Pending(pending) => {
             let answer = wait_for(pending).await?;
-            Python::attach(|py| {
-                answer
-                    .bind(py)
-                    .try_iter()?
-                    .map(|entry| parse(&entry?))
-                    .collect()
-            })
+            Python::attach(|py| answer.bind(py).try_iter()?.map(|entry| parse(&entry?)).collect())
         }
     }
 }
@@ -283,12 +243,7 @@ enum Begun {
 fn parse(entry: &Bound<'_, PyAny>) -> PyResult<AddressInfo> {
     let (family, kind, protocol, _, address): (i32, i32, i32, Bound<'_, PyAny>, Py<PyAny>) =
         entry.extract()?;
-    Ok(AddressInfo {
-        family,
-        kind,
-        protocol,
-        address,
-    })
+    Ok(AddressInfo { family, kind, protocol, address })
 }
 
 /// An address as the user writes it.
@@ -306,10 +261,7 @@ impl<'py> AddressParts<'py> {
         let parts = address.get_item(PySlice::full(py))?;
         let mut parts = parts.try_iter()?.collect::<PyResult<Vec<_>>>()?;
         if parts.len() < 2 {
-            let text = format!(
-                "not enough values to unpack (expected 2, got {})",
-                parts.len()
-            );
+            let text = format!("not enough values to unpack (expected 2, got {})", parts.len());
             return Err(PyValueError::new_err(text));
         }
         if parts.len() > 4 {
@@ -318,11 +270,7 @@ impl<'py> AddressParts<'py> {
         }
         let rest = parts.split_off(2);
         let port = parts.swap_remove(1);
-        Ok(Self {
-            host: parts.swap_remove(0),
-            port,
-            rest,
-        })
+        Ok(Self { host: parts.swap_remove(0), port, rest })
     }
 
     /// The address without asking anybody, if the host is an IP address and the port a number.
@@ -349,37 +297,20 @@ impl<'py> AddressParts<'py> {
         let any = family == 0;
         if (any || family == names.inet) && text.parse::<Ipv4Addr>().is_ok() {
             let address = (host, port).into_pyobject(py)?.into_any().unbind();
-            return Ok(Some(AddressInfo {
-                family: names.inet,
-                kind,
-                protocol,
-                address,
-            }));
+            return Ok(Some(AddressInfo { family: names.inet, kind, protocol, address }));
         }
         if (any || family == names.inet6) && text.parse::<Ipv6Addr>().is_ok() {
             let address = self.inet6_address(&host, &port)?;
-            return Ok(Some(AddressInfo {
-                family: names.inet6,
-                kind,
-                protocol,
-                address,
-            }));
+            return Ok(Some(AddressInfo { family: names.inet6, kind, protocol, address }));
         }
         Ok(None)
     }
 
-    fn inet6_address(
-        &self,
-        host: &Bound<'py, PyString>,
-        port: &Bound<'py, PyAny>,
-    ) -> PyResult<Py<PyAny>> {
+    fn inet6_address(&self, host: &Bound<'py, PyString>, port: &Bound<'py, PyAny>) -> PyResult<Py<PyAny>> {
         let py = port.py();
         let zero = 0_i32.into_pyobject(py)?.into_any();
         let extra = |index: usize| self.rest.get(index).unwrap_or(&zero);
-        Ok((host, port, extra(0), extra(1))
-            .into_pyobject(py)?
-            .into_any()
-            .unbind())
+        Ok((host, port, extra(0), extra(1)).into_pyobject(py)?.into_any().unbind())
     }
 }
 
@@ -402,10 +333,7 @@ fn port_number<'py>(port: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAn
     }
     match py.get_type::<PyInt>().call1((port,)) {
         Ok(number) => Ok(Some(number)),
-        Err(error)
-            if error.is_instance_of::<PyTypeError>(py)
-                || error.is_instance_of::<PyValueError>(py) =>
-        {
+        Err(error) if error.is_instance_of::<PyTypeError>(py) || error.is_instance_of::<PyValueError>(py) => {
             Ok(None)
         }
         Err(error) => Err(error),

@@ -4,9 +4,9 @@ use std::ffi::CStr;
 use std::sync::atomic::Ordering;
 
 use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use pyo3::intern;
 use rasyncio_core::clock::monotonic;
 
 use super::{Loop, Ready};
@@ -285,14 +285,17 @@ impl FastMethod for CreateTask {
         }
         let options = TaskOptions::of(arguments, py)?;
         this.get().check_usable()?;
-        let factory = this.get().settings.with(py, |settings| {
-            settings.task_factory.as_ref().map(|factory| factory.clone_ref(py))
-        });
+        let factory = this
+            .get()
+            .settings
+            .with(py, |settings| settings.task_factory.as_ref().map(|factory| factory.clone_ref(py)));
         if let Some(factory) = factory {
             return Loop::from_factory(this, factory.bind(py), coroutine, options);
         }
         options.check(py)?;
-        if !send::is_coroutine(coroutine) && !stdlib(py).iscoroutine.bind(py).call1((coroutine,))?.is_truthy()? {
+        if !send::is_coroutine(coroutine)
+            && !stdlib(py).iscoroutine.bind(py).call1((coroutine,))?.is_truthy()?
+        {
             return Err(PyTypeError::new_err(format!("a coroutine was expected, got {}", coroutine.repr()?)));
         }
         let context = match options.context {
@@ -350,5 +353,8 @@ impl Loop {
 }
 
 fn unexpected_keyword(method: &str, name: &Bound<'_, impl Sized>) -> PyErr {
-    PyTypeError::new_err(format!("EventLoop.{method}() got an unexpected keyword argument '{}'", name.as_any()))
+    PyTypeError::new_err(format!(
+        "EventLoop.{method}() got an unexpected keyword argument '{}'",
+        name.as_any()
+    ))
 }

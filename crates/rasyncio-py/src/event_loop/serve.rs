@@ -12,8 +12,8 @@ use super::resolve::{AddressInfo, Hints, ensure_resolved};
 use super::server::next_turn;
 use super::tls::{TlsOptions, refuse_tls_socket};
 use super::{Loop, Server};
-use crate::exceptions::Raised;
 use crate::coroutines::{Coroutine, wait_for};
+use crate::exceptions::Raised;
 use crate::interop::stdlib;
 
 /// Where to listen, as `create_server()` was told.
@@ -87,13 +87,7 @@ impl Loop {
             keep_alive: is_true(keep_alive, false)?,
         };
         let hints = Hints::stream(py, family, None, Some(flags))?;
-        let place = Place {
-            host,
-            port,
-            sock,
-            hints,
-            options,
-        };
+        let place = Place { host, port, sock, hints, options };
         let tls = TlsArguments {
             ssl,
             handshake_timeout: ssl_handshake_timeout,
@@ -142,9 +136,7 @@ pub(super) fn make_server(
 ) -> PyResult<Py<Server>> {
     let py = event_loop.py();
     for socket in &sockets {
-        socket
-            .bind(py)
-            .call_method1(intern!(py, "setblocking"), (false,))?;
+        socket.bind(py).call_method1(intern!(py, "setblocking"), (false,))?;
     }
     Server::make(event_loop, sockets, protocol_factory, tls, backlog)
 }
@@ -152,10 +144,7 @@ pub(super) fn make_server(
 fn log_serving(event_loop: &Bound<'_, Loop>, server: &Py<Server>) -> PyResult<()> {
     let py = event_loop.py();
     if event_loop.get().is_debug(py) {
-        stdlib(py)
-            .logger
-            .bind(py)
-            .call_method1(intern!(py, "info"), ("%r is serving", server))?;
+        stdlib(py).logger.bind(py).call_method1(intern!(py, "info"), ("%r is serving", server))?;
     }
     Ok(())
 }
@@ -176,19 +165,12 @@ impl TlsArguments {
         };
         let ssl = ssl.bind(py);
         if ssl.is_instance_of::<PyBool>() {
-            return Err(PyTypeError::new_err(
-                "ssl argument must be an SSLContext or None",
-            ));
+            return Err(PyTypeError::new_err("ssl argument must be an SSLContext or None"));
         }
         if !ssl.is_truthy()? {
             return Ok(None);
         }
-        Ok(Some(TlsOptions::new(
-            ssl,
-            None,
-            self.handshake_timeout,
-            self.shutdown_timeout,
-        )))
+        Ok(Some(TlsOptions::new(ssl, None, self.handshake_timeout, self.shutdown_timeout)))
     }
 }
 
@@ -223,9 +205,7 @@ impl Place {
 
     fn given(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
         let Some(sock) = &self.sock else {
-            return Err(PyValueError::new_err(
-                "Neither host/port nor sock were specified",
-            ));
+            return Err(PyValueError::new_err("Neither host/port nor sock were specified"));
         };
         check_stream(sock.bind(py))?;
         Ok(vec![sock.clone_ref(py)])
@@ -239,11 +219,7 @@ impl Place {
         let host = host.bind(py);
         if let Ok(name) = host.cast::<PyString>() {
             let is_any = name.to_str().is_ok_and(str::is_empty);
-            return Ok(vec![if is_any {
-                py.None()
-            } else {
-                host.clone().unbind()
-            }]);
+            return Ok(vec![if is_any { py.None() } else { host.clone().unbind() }]);
         }
         match host.try_iter() {
             Ok(hosts) => hosts.map(|host| host.map(Bound::unbind)).collect(),
@@ -260,9 +236,7 @@ impl Place {
         if infos.is_empty() {
             return Python::attach(|py| {
                 let host = host.bind(py).repr()?;
-                Err(PyOSError::new_err(format!(
-                    "getaddrinfo({host}) returned empty list"
-                )))
+                Err(PyOSError::new_err(format!("getaddrinfo({host}) returned empty list")))
             });
         }
         Ok(infos)
@@ -284,11 +258,7 @@ fn without_duplicates(py: Python<'_>, infos: Vec<AddressInfo>) -> PyResult<Vec<A
 
 impl SocketOptions {
     /// One socket per address; all are closed if one cannot be bound.
-    fn bind_all(
-        &self,
-        event_loop: &Bound<'_, Loop>,
-        infos: &[AddressInfo],
-    ) -> PyResult<Vec<Py<PyAny>>> {
+    fn bind_all(&self, event_loop: &Bound<'_, Loop>, infos: &[AddressInfo]) -> PyResult<Vec<Py<PyAny>>> {
         let py = event_loop.py();
         let mut sockets = Vec::with_capacity(infos.len());
         for info in infos {
@@ -328,9 +298,7 @@ impl SocketOptions {
             }
             Err(error) => return Err(error),
         };
-        let bound = self
-            .set(&socket, info)
-            .and_then(|()| bind(event_loop, &socket, info));
+        let bound = self.set(&socket, info).and_then(|()| bind(event_loop, &socket, info));
         match bound {
             Ok(true) => Ok(Some(socket)),
             Ok(false) => close(&socket).map(|()| None),
@@ -345,13 +313,10 @@ impl SocketOptions {
         let py = socket.py();
         let set = |level: &str, option: &str| -> PyResult<()> {
             let arguments = (constant(py, level)?, constant(py, option)?, 1);
-            socket
-                .call_method1(intern!(py, "setsockopt"), arguments)
-                .map(drop)
+            socket.call_method1(intern!(py, "setsockopt"), arguments).map(drop)
         };
-        let is_family = |name: &str| -> PyResult<bool> {
-            Ok(constant(py, name)?.extract::<i32>(py)? == info.family)
-        };
+        let is_family =
+            |name: &str| -> PyResult<bool> { Ok(constant(py, name)?.extract::<i32>(py)? == info.family) };
         if self.reuse_address {
             set("SOL_SOCKET", "SO_REUSEADDR")?;
         }
@@ -371,11 +336,7 @@ impl SocketOptions {
 }
 
 /// Binds; false if the address is of a family that is not enabled here, which asyncio since 3.13 passes over.
-fn bind(
-    event_loop: &Bound<'_, Loop>,
-    socket: &Bound<'_, PyAny>,
-    info: &AddressInfo,
-) -> PyResult<bool> {
+fn bind(event_loop: &Bound<'_, Loop>, socket: &Bound<'_, PyAny>, info: &AddressInfo) -> PyResult<bool> {
     let py = socket.py();
     let Err(error) = socket.call_method1(intern!(py, "bind"), (&info.address,)) else {
         return Ok(true);
@@ -387,17 +348,11 @@ fn bind(
     let value = error.raised(py);
     let number = value.getattr(intern!(py, "errno"))?;
     // Up to 3.12 the text does not begin with the number.
-    let reason = if skips {
-        value.str()?.into_any()
-    } else {
-        value.getattr(intern!(py, "strerror"))?
-    };
+    let reason = if skips { value.str()?.into_any() } else { value.getattr(intern!(py, "strerror"))? };
     let reason = reason.str()?.to_string().to_lowercase();
     let address = info.address.bind(py).repr()?;
     let text = format!("error while attempting to bind on address {address}: {reason}");
-    let not_available = py
-        .import(intern!(py, "errno"))?
-        .getattr(intern!(py, "EADDRNOTAVAIL"))?;
+    let not_available = py.import(intern!(py, "errno"))?.getattr(intern!(py, "EADDRNOTAVAIL"))?;
     if skips && number.eq(not_available)? {
         warn_in_debug(event_loop, &text, None)?;
         return Ok(false);

@@ -77,11 +77,7 @@ impl Server {
         backlog: i32,
     ) -> PyResult<Py<Self>> {
         let py = event_loop.py();
-        let context = if py.version_info() >= (3, 15) {
-            Some(context::copy_current(py)?)
-        } else {
-            None
-        };
+        let context = if py.version_info() >= (3, 15) { Some(context::copy_current(py)?) } else { None };
         let state = State {
             sockets: Some(sockets),
             listeners: Vec::new(),
@@ -93,24 +89,12 @@ impl Server {
         };
         let event_loop = event_loop.clone().unbind();
         let state = GilCell::new(state);
-        Py::new(
-            py,
-            Self {
-                event_loop,
-                protocol_factory,
-                tls,
-                backlog,
-                context,
-                state,
-            },
-        )
+        Py::new(py, Self { event_loop, protocol_factory, tls, backlog, context, state })
     }
 
     /// Makes closing the server remove the file of its Unix socket.
     pub(super) fn remove_when_closed(&self, py: Python<'_>, file: Option<SocketFile>) {
-        let old = self
-            .state
-            .with(py, |state| std::mem::replace(&mut state.socket_file, file));
+        let old = self.state.with(py, |state| std::mem::replace(&mut state.socket_file, file));
         drop(old);
     }
 
@@ -131,9 +115,7 @@ impl Server {
             return Err(closed(this));
         };
         for socket in sockets {
-            socket
-                .bind(py)
-                .call_method1(intern!(py, "listen"), (own.backlog,))?;
+            socket.bind(py).call_method1(intern!(py, "listen"), (own.backlog,))?;
             let listener = Listener::begin(this, socket)?;
             own.state.with(py, |state| state.listeners.push(listener));
         }
@@ -172,15 +154,11 @@ impl Server {
     }
 
     /// A connection came in; `transport` is None where asyncio up to 3.12 does not say which.
-    pub(crate) fn attach(
-        this: &Bound<'_, Self>,
-        transport: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
+    pub(crate) fn attach(this: &Bound<'_, Self>, transport: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let known = match transport {
-            Some(transport) => Some((
-                transport.as_ptr() as usize,
-                PyWeakrefReference::new(transport)?.unbind(),
-            )),
+            Some(transport) => {
+                Some((transport.as_ptr() as usize, PyWeakrefReference::new(transport)?.unbind()))
+            }
             None => None,
         };
         let old = this.get().state.with(this.py(), |state| {
@@ -195,10 +173,7 @@ impl Server {
     }
 
     /// A connection is gone.
-    pub(crate) fn detach(
-        this: &Bound<'_, Self>,
-        transport: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
+    pub(crate) fn detach(this: &Bound<'_, Self>, transport: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let address = transport.map(|transport| transport.as_ptr() as usize);
         let old = this.get().state.with(this.py(), |state| {
             let connections = &mut state.connections;
@@ -218,14 +193,9 @@ impl Server {
 
     /// Wakes those in `wait_closed()` if the server is closed and no connection is left.
     fn wake_when_over(this: &Bound<'_, Self>) -> PyResult<()> {
-        let is_over = this.get().state.with(this.py(), |state| {
-            state.sockets.is_none() && state.connections.len() == 0
-        });
-        if is_over {
-            Self::wake_waiters(this)
-        } else {
-            Ok(())
-        }
+        let is_over =
+            this.get().state.with(this.py(), |state| state.sockets.is_none() && state.connections.len() == 0);
+        if is_over { Self::wake_waiters(this) } else { Ok(()) }
     }
 
     fn wake_waiters(this: &Bound<'_, Self>) -> PyResult<()> {
@@ -263,17 +233,9 @@ impl Server {
     /// The transports that are not gone.
     fn transports<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyAny>> {
         let known: Vec<Py<PyWeakrefReference>> = self.state.with(py, |state| {
-            state
-                .connections
-                .known
-                .values()
-                .map(|reference| reference.clone_ref(py))
-                .collect()
+            state.connections.known.values().map(|reference| reference.clone_ref(py)).collect()
         });
-        known
-            .iter()
-            .filter_map(|reference| reference.bind(py).upgrade())
-            .collect()
+        known.iter().filter_map(|reference| reference.bind(py).upgrade()).collect()
     }
 
     fn call_transports(&self, py: Python<'_>, method: &str) -> PyResult<()> {
@@ -285,14 +247,9 @@ impl Server {
 
     /// The listening sockets as asyncio shows them to users.
     fn shown_sockets<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let sockets: Vec<Py<PyAny>> = self.state.with(py, |state| {
-            state
-                .sockets
-                .iter()
-                .flatten()
-                .map(|socket| socket.clone_ref(py))
-                .collect()
-        });
+        let sockets: Vec<Py<PyAny>> = self
+            .state
+            .with(py, |state| state.sockets.iter().flatten().map(|socket| socket.clone_ref(py)).collect());
         let class = stdlib(py).transport_socket.bind(py);
         let shown = sockets.into_iter().map(|socket| class.call1((socket,)));
         PyTuple::new(py, shown.collect::<PyResult<Vec<_>>>()?)
@@ -307,20 +264,9 @@ impl Server {
         }
         self.state
             .peek(|state| {
-                state
-                    .sockets
-                    .iter()
-                    .flatten()
-                    .try_for_each(|socket| visit.call(socket))?;
-                state
-                    .listeners
-                    .iter()
-                    .try_for_each(|listener| visit.call(listener))?;
-                state
-                    .waiters
-                    .iter()
-                    .flatten()
-                    .try_for_each(|waiter| visit.call(waiter))?;
+                state.sockets.iter().flatten().try_for_each(|socket| visit.call(socket))?;
+                state.listeners.iter().try_for_each(|listener| visit.call(listener))?;
+                state.waiters.iter().flatten().try_for_each(|waiter| visit.call(waiter))?;
                 if let Some(file) = &state.socket_file {
                     file.visit(visit)?;
                 }
@@ -332,12 +278,7 @@ impl Server {
     fn clear(&self, py: Python<'_>) {
         let dropped = self.state.with(py, |state| {
             let listeners = std::mem::take(&mut state.listeners);
-            (
-                state.sockets.take(),
-                listeners,
-                state.waiters.take(),
-                state.forever.take(),
-            )
+            (state.sockets.take(), listeners, state.waiters.take(), state.forever.take())
         });
         drop(dropped);
     }

@@ -1,4 +1,4 @@
-//! Signals: `add_signal_handler()`, and Ctrl+C that always reaches a sleeping loop (asyncio: unix_events.py).
+//! Signals: `add_signal_handler()`, and Ctrl+C that always reaches a sleeping loop (asyncio: `unix_events.py`).
 //!
 //! While the loop runs in the main thread, Python's signal machinery writes the number of each signal into a pipe that the loop watches
 //! (`signal.set_wakeup_fd`). So a signal ends any wait, even one that is just about to begin, and the loop sees which it was.
@@ -84,9 +84,9 @@ impl Loop {
     }
 
     /// Gives the wake-up descriptor back, unless the program set another meanwhile.
-    pub(super) fn end_signals(this: &Bound<'_, Self>, wakeup: Wakeup) -> PyResult<()> {
+    pub(super) fn end_signals(this: &Bound<'_, Self>, wakeup: &Wakeup) -> PyResult<()> {
         let py = this.py();
-        let Wakeup(Some(before)) = wakeup else {
+        let Wakeup(Some(before)) = *wakeup else {
             return Ok(());
         };
         let keeps = this.get().signals.with(py, |signals| !signals.handlers.is_empty());
@@ -136,7 +136,10 @@ impl Loop {
         }
         let pipe = this.get().signals.with(py, |signals| signals.pipe.take());
         if let Some((pipe, token)) = pipe {
-            let source = this.get().reactor.with(py, |reactor| reactor.as_mut().and_then(|reactor| reactor.remove(token)));
+            let source = this
+                .get()
+                .reactor
+                .with(py, |reactor| reactor.as_mut().and_then(|reactor| reactor.remove(token)));
             drop((source, pipe));
         }
         Ok(())
@@ -172,7 +175,11 @@ fn checked_signal(signal: &Bound<'_, PyAny>) -> PyResult<i32> {
 /// EINVAL is what a signal that cannot be caught gives; asyncio tells it in words.
 fn uncatchable(py: Python<'_>, error: PyErr, number: i32) -> PyErr {
     let is_invalid = error.is_instance_of::<PyOSError>(py)
-        && error.value(py).getattr("errno").and_then(|errno| errno.extract::<i32>()).is_ok_and(|errno| errno == 22);
+        && error
+            .value(py)
+            .getattr("errno")
+            .and_then(|errno| errno.extract::<i32>())
+            .is_ok_and(|errno| errno == 22);
     if is_invalid { PyRuntimeError::new_err(format!("sig {number} cannot be caught")) } else { error }
 }
 
@@ -206,7 +213,8 @@ impl Loop {
         this.get().check_usable()?;
         // ValueError when this is not the main thread; asyncio: RuntimeError with its text.
         let descriptor = Self::signal_descriptor(this)?;
-        set_wakeup_descriptor(py, descriptor).map_err(|error| exceptions::runtime(error.value(py).to_string()))?;
+        set_wakeup_descriptor(py, descriptor)
+            .map_err(|error| exceptions::runtime(error.value(py).to_string()))?;
         let event_loop = this.clone().into_any().unbind();
         let debug = this.get().is_debug(py);
         let handle = Handle::make(py, callback.clone().unbind(), args, event_loop, None, debug)?;
@@ -249,9 +257,10 @@ impl Loop {
     /// A signal arrived: its callback is queued.
     fn _handle_signal(this: &Bound<'_, Self>, sig: i32) {
         let py = this.py();
-        let handle = this.get().signals.with(py, |signals| {
-            signals.handlers.get(&sig).map(|handle| handle.clone_ref(py))
-        });
+        let handle = this
+            .get()
+            .signals
+            .with(py, |signals| signals.handlers.get(&sig).map(|handle| handle.clone_ref(py)));
         if let Some(handle) = handle {
             this.get().enqueue(py, Ready::Handle(handle));
         }

@@ -1,4 +1,4 @@
-//! `sock_*`: reading and writing sockets of the user's (asyncio: selector_events.py).
+//! `sock_*`: reading and writing sockets of the user's (asyncio: `selector_events.py`).
 //!
 //! Each is a Rust coroutine that calls the socket object's own method and, while that would block, waits for the
 //! descriptor. asyncio calls it from the loop's callback instead, so a task that is cancelled between the callback and
@@ -24,13 +24,9 @@ impl Loop {
         sock: Py<PyAny>,
         n: Py<PyAny>,
     ) -> PyResult<Bound<'py, Coroutine>> {
-        operation(
-            this,
-            "EventLoop.sock_recv",
-            Direction::Read,
-            sock,
-            move |sock| call_method_one(sock, intern!(sock.py(), "recv"), n.bind(sock.py())),
-        )
+        operation(this, "EventLoop.sock_recv", Direction::Read, sock, move |sock| {
+            call_method_one(sock, intern!(sock.py(), "recv"), n.bind(sock.py()))
+        })
     }
 
     /// Receives into the writable buffer `buf`; returns the number of bytes.
@@ -39,13 +35,9 @@ impl Loop {
         sock: Py<PyAny>,
         buf: Py<PyAny>,
     ) -> PyResult<Bound<'py, Coroutine>> {
-        operation(
-            this,
-            "EventLoop.sock_recv_into",
-            Direction::Read,
-            sock,
-            move |sock| call_method_one(sock, intern!(sock.py(), "recv_into"), buf.bind(sock.py())),
-        )
+        operation(this, "EventLoop.sock_recv_into", Direction::Read, sock, move |sock| {
+            call_method_one(sock, intern!(sock.py(), "recv_into"), buf.bind(sock.py()))
+        })
     }
 
     /// Receives a datagram of up to `bufsize` bytes; returns it and the address it came from.
@@ -54,19 +46,9 @@ impl Loop {
         sock: Py<PyAny>,
         bufsize: Py<PyAny>,
     ) -> PyResult<Bound<'py, Coroutine>> {
-        operation(
-            this,
-            "EventLoop.sock_recvfrom",
-            Direction::Read,
-            sock,
-            move |sock| {
-                call_method_one(
-                    sock,
-                    intern!(sock.py(), "recvfrom"),
-                    bufsize.bind(sock.py()),
-                )
-            },
-        )
+        operation(this, "EventLoop.sock_recvfrom", Direction::Read, sock, move |sock| {
+            call_method_one(sock, intern!(sock.py(), "recvfrom"), bufsize.bind(sock.py()))
+        })
     }
 
     /// Receives a datagram into `buf`, at most `nbytes` (0: all it has room for); returns its size and the address it came from.
@@ -77,22 +59,16 @@ impl Loop {
         buf: Py<PyAny>,
         nbytes: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, Coroutine>> {
-        operation(
-            this,
-            "EventLoop.sock_recvfrom_into",
-            Direction::Read,
-            sock,
-            move |sock| {
-                let py = sock.py();
-                let buf = buf.bind(py);
-                match &nbytes {
-                    Some(size) if size.bind(py).is_truthy()? => {
-                        sock.call_method1(intern!(py, "recvfrom_into"), (buf, size))
-                    }
-                    _ => sock.call_method1(intern!(py, "recvfrom_into"), (buf, buf.len()?)),
+        operation(this, "EventLoop.sock_recvfrom_into", Direction::Read, sock, move |sock| {
+            let py = sock.py();
+            let buf = buf.bind(py);
+            match &nbytes {
+                Some(size) if size.bind(py).is_truthy()? => {
+                    sock.call_method1(intern!(py, "recvfrom_into"), (buf, size))
                 }
-            },
-        )
+                _ => sock.call_method1(intern!(py, "recvfrom_into"), (buf, buf.len()?)),
+            }
+        })
     }
 
     /// Sends all of `data`. When it raises, nothing is known of how much was sent.
@@ -101,11 +77,7 @@ impl Loop {
         sock: Py<PyAny>,
         data: Py<PyAny>,
     ) -> PyResult<Bound<'py, Coroutine>> {
-        let mut rest = Unsent {
-            data,
-            view: None,
-            sent: 0,
-        };
+        let mut rest = Unsent { data, view: None, sent: 0 };
         let event_loop = this.clone().unbind();
         Coroutine::make(this.py(), "EventLoop.sock_sendall", async move {
             Python::attach(|py| check_socket(event_loop.bind(py), sock.bind(py)))?;
@@ -120,16 +92,10 @@ impl Loop {
         data: Py<PyAny>,
         address: Py<PyAny>,
     ) -> PyResult<Bound<'py, Coroutine>> {
-        operation(
-            this,
-            "EventLoop.sock_sendto",
-            Direction::Write,
-            sock,
-            move |sock| {
-                let py = sock.py();
-                sock.call_method1(intern!(py, "sendto"), (data.bind(py), address.bind(py)))
-            },
-        )
+        operation(this, "EventLoop.sock_sendto", Direction::Write, sock, move |sock| {
+            let py = sock.py();
+            sock.call_method1(intern!(py, "sendto"), (data.bind(py), address.bind(py)))
+        })
     }
 
     /// Connects `sock` to `address`; the host of an internet address may be a name.
@@ -148,24 +114,13 @@ impl Loop {
     }
 
     /// Accepts a connection; returns its socket, which does not block, and the peer's address.
-    fn sock_accept<'py>(
-        this: &Bound<'py, Self>,
-        sock: Py<PyAny>,
-    ) -> PyResult<Bound<'py, Coroutine>> {
-        operation(
-            this,
-            "EventLoop.sock_accept",
-            Direction::Read,
-            sock,
-            |sock| {
-                let py = sock.py();
-                let accepted = call_method_none(sock, intern!(py, "accept"))?;
-                accepted
-                    .get_item(0)?
-                    .call_method1(intern!(py, "setblocking"), (false,))?;
-                Ok(accepted)
-            },
-        )
+    fn sock_accept<'py>(this: &Bound<'py, Self>, sock: Py<PyAny>) -> PyResult<Bound<'py, Coroutine>> {
+        operation(this, "EventLoop.sock_accept", Direction::Read, sock, |sock| {
+            let py = sock.py();
+            let accepted = call_method_none(sock, intern!(py, "accept"))?;
+            accepted.get_item(0)?.call_method1(intern!(py, "setblocking"), (false,))?;
+            Ok(accepted)
+        })
     }
 }
 
@@ -190,10 +145,7 @@ where
     let event_loop = event_loop.clone().unbind();
     Coroutine::make(py, name, async move {
         Python::attach(|py| check_socket(event_loop.bind(py), sock.bind(py)))?;
-        repeat(&event_loop, &sock, direction, move |sock| {
-            call(sock).map(Some)
-        })
-        .await
+        repeat(&event_loop, &sock, direction, move |sock| call(sock).map(Some)).await
     })
 }
 
@@ -219,11 +171,7 @@ where
 {
     let begun = Python::attach(|py| match when_ready(sock.bind(py), &mut attempt)? {
         Some(result) => Ok::<_, PyErr>(Begun::Done(result)),
-        None => Ok(Begun::Waiting(Watch::begin(
-            event_loop.bind(py),
-            sock.bind(py),
-            direction,
-        )?)),
+        None => Ok(Begun::Waiting(Watch::begin(event_loop.bind(py), sock.bind(py), direction)?)),
     })?;
     let watch = match begun {
         Begun::Done(result) => return Ok(result),
@@ -309,11 +257,7 @@ impl Unsent {
 }
 
 /// The address to connect to: that of an internet socket is resolved, others are taken as they are.
-async fn connectable(
-    event_loop: &Py<Loop>,
-    sock: &Py<PyAny>,
-    address: Py<PyAny>,
-) -> PyResult<Py<PyAny>> {
+async fn connectable(event_loop: &Py<Loop>, sock: &Py<PyAny>, address: Py<PyAny>) -> PyResult<Py<PyAny>> {
     let hints = Python::attach(|py| internet_hints(sock.bind(py)))?;
     let Some(hints) = hints else {
         return Ok(address);
@@ -363,9 +307,7 @@ fn begin_connect(
     match call_method_one(sock, intern!(py, "connect"), address.bind(py)) {
         Ok(_) => Ok(None),
         // After EINTR, too, connecting goes on in the background (connect(2)).
-        Err(error) if would_block(py, &error) => {
-            Watch::begin(event_loop, sock, Direction::Write).map(Some)
-        }
+        Err(error) if would_block(py, &error) => Watch::begin(event_loop, sock, Direction::Write).map(Some),
         Err(error) => Err(error),
     }
 }
@@ -373,13 +315,8 @@ fn begin_connect(
 fn finish_connect(sock: &Bound<'_, PyAny>, address: &Py<PyAny>) -> PyResult<()> {
     let py = sock.py();
     let module = py.import(intern!(py, "socket"))?;
-    let option = (
-        module.getattr(intern!(py, "SOL_SOCKET"))?,
-        module.getattr(intern!(py, "SO_ERROR"))?,
-    );
-    let number: i32 = sock
-        .call_method1(intern!(py, "getsockopt"), option)?
-        .extract()?;
+    let option = (module.getattr(intern!(py, "SOL_SOCKET"))?, module.getattr(intern!(py, "SO_ERROR"))?);
+    let number: i32 = sock.call_method1(intern!(py, "getsockopt"), option)?.extract()?;
     if number == 0 {
         return Ok(());
     }
@@ -398,11 +335,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn begin(
-        event_loop: &Bound<'_, Loop>,
-        sock: &Bound<'_, PyAny>,
-        direction: Direction,
-    ) -> PyResult<Self> {
+    fn begin(event_loop: &Bound<'_, Loop>, sock: &Bound<'_, PyAny>, direction: Direction) -> PyResult<Self> {
         let py = event_loop.py();
         let descriptor = call_method_none(sock, intern!(py, "fileno"))?.extract()?;
         event_loop.get().check_not_transport(py, descriptor)?;
@@ -420,13 +353,7 @@ impl Watch {
             Direction::Read => Loop::watch_reader(event_loop, descriptor, handle.clone_ref(py))?,
             Direction::Write => Loop::watch_writer(event_loop, descriptor, handle.clone_ref(py))?,
         }
-        Ok(Self {
-            event_loop: event_loop.clone().unbind(),
-            descriptor,
-            direction,
-            handle,
-            bell,
-        })
+        Ok(Self { event_loop: event_loop.clone().unbind(), descriptor, direction, handle, bell })
     }
 
     fn end(&self, py: Python<'_>) -> PyResult<()> {

@@ -1,4 +1,4 @@
-//! TLS through the standard library's `asyncio.sslproto.SSLProtocol` over our transports (asyncio: selector_events.py, base_events.py).
+//! TLS through the standard library's `asyncio.sslproto.SSLProtocol` over our transports (asyncio: `selector_events.py`, `base_events.py`).
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -31,12 +31,7 @@ impl TlsOptions {
         shutdown_timeout: Option<Py<PyAny>>,
     ) -> Self {
         let context = (!ssl.is_instance_of::<PyBool>()).then(|| ssl.clone().unbind());
-        Self {
-            context,
-            server_hostname,
-            handshake_timeout,
-            shutdown_timeout,
-        }
+        Self { context, server_hostname, handshake_timeout, shutdown_timeout }
     }
 
     /// Shows the collector what is held.
@@ -74,14 +69,7 @@ impl TlsOptions {
         keywords.set_item("ssl_handshake_timeout", &self.handshake_timeout)?;
         keywords.set_item("ssl_shutdown_timeout", &self.shutdown_timeout)?;
         keywords.set_item("call_connection_made", call_connection_made)?;
-        let arguments = (
-            event_loop,
-            protocol,
-            &self.context,
-            waiter,
-            server_side,
-            &self.server_hostname,
-        );
+        let arguments = (event_loop, protocol, &self.context, waiter, server_side, &self.server_hostname);
         class.bind(py).call(arguments, Some(&keywords))
     }
 }
@@ -148,13 +136,7 @@ impl Loop {
                     shutdown_timeout: ssl_shutdown_timeout,
                 };
                 let event_loop = event_loop.bind(py);
-                Upgrade::begin(
-                    event_loop,
-                    transport,
-                    protocol.bind(py),
-                    &options,
-                    server_side,
-                )
+                Upgrade::begin(event_loop, transport, protocol.bind(py), &options, server_side)
             })?;
             let waiter = Python::attach(|py| upgrade.waiter.clone_ref(py));
             let outcome = wait_for(waiter).await;
@@ -176,10 +158,7 @@ fn check_upgrade(transport: &Bound<'_, PyAny>, context: &Bound<'_, PyAny>) -> Py
     }
     let compatible = transport.getattr_opt(intern!(py, "_start_tls_compatible"))?;
     if !compatible.map_or(Ok(false), |compatible| compatible.is_truthy())? {
-        let text = format!(
-            "transport {} is not supported by start_tls()",
-            transport.repr()?
-        );
+        let text = format!("transport {} is not supported by start_tls()", transport.repr()?);
         return Err(PyTypeError::new_err(text));
     }
     Ok(())
@@ -203,10 +182,7 @@ impl Upgrade {
         server_side: bool,
     ) -> PyResult<Self> {
         let py = event_loop.py();
-        let waiter = Bound::new(
-            py,
-            Future::pending(event_loop.clone().into_any().unbind(), true),
-        )?;
+        let waiter = Bound::new(py, Future::pending(event_loop.clone().into_any().unbind(), true))?;
         let tls = options.make(event_loop, protocol, Some(&waiter), server_side, false)?;
         let carrier = transport.bind(py);
         // Nothing may be received between the change of protocols and connection_made().
@@ -219,19 +195,10 @@ impl Upgrade {
         let connection_made = tls.getattr(intern!(py, "connection_made"))?;
         let resume_reading = carrier.getattr(intern!(py, "resume_reading"))?;
         let handles = [
-            event_loop
-                .call_method1(call_soon, (connection_made, carrier))?
-                .unbind(),
-            event_loop
-                .call_method1(call_soon, (resume_reading,))?
-                .unbind(),
+            event_loop.call_method1(call_soon, (connection_made, carrier))?.unbind(),
+            event_loop.call_method1(call_soon, (resume_reading,))?.unbind(),
         ];
-        Ok(Self {
-            transport,
-            tls: tls.unbind(),
-            waiter: waiter.into_any().unbind(),
-            handles,
-        })
+        Ok(Self { transport, tls: tls.unbind(), waiter: waiter.into_any().unbind(), handles })
     }
 
     fn finish(&self, py: Python<'_>, outcome: PyResult<Py<PyAny>>) -> PyResult<Py<PyAny>> {

@@ -1,8 +1,6 @@
 //! Unix sockets: `create_unix_connection()` and `create_unix_server()` (asyncio: `unix_events.py`).
 
-use pyo3::exceptions::{
-    PyAssertionError, PyFileNotFoundError, PyOSError, PyTypeError, PyValueError,
-};
+use pyo3::exceptions::{PyAssertionError, PyFileNotFoundError, PyOSError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -37,12 +35,7 @@ impl Loop {
         ssl_shutdown_timeout: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, Coroutine>> {
         let event_loop = this.clone().unbind();
-        let tls = TlsArguments {
-            ssl,
-            server_hostname,
-            ssl_handshake_timeout,
-            ssl_shutdown_timeout,
-        };
+        let tls = TlsArguments { ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout };
         let place = Place { path, sock };
         Coroutine::make(this.py(), "EventLoop.create_unix_connection", async move {
             let tls = Python::attach(|py| check_client(py, tls))?;
@@ -81,26 +74,15 @@ impl Loop {
             ));
         }
         let event_loop = this.clone().unbind();
-        let tls = TlsArguments {
-            ssl,
-            server_hostname: None,
-            ssl_handshake_timeout,
-            ssl_shutdown_timeout,
-        };
+        let tls = TlsArguments { ssl, server_hostname: None, ssl_handshake_timeout, ssl_shutdown_timeout };
         let place = Place { path, sock };
         let cleans_up = cleanup_socket.unwrap_or(can_clean_up);
         Coroutine::make(py, "EventLoop.create_unix_server", async move {
             let server = Python::attach(|py| {
                 let tls = check_server(py, tls)?;
                 let sock = place.listen_on(py)?;
-                let guard = sock
-                    .ours
-                    .then(|| CloseOnDrop::new(sock.socket.clone_ref(py)));
-                let file = if cleans_up {
-                    SocketFile::of(sock.socket.bind(py))?
-                } else {
-                    None
-                };
+                let guard = sock.ours.then(|| CloseOnDrop::new(sock.socket.clone_ref(py)));
+                let file = if cleans_up { SocketFile::of(sock.socket.bind(py))? } else { None };
                 let event_loop = event_loop.bind(py);
                 let sockets = vec![sock.socket];
                 let server = make_server(event_loop, sockets, protocol_factory, tls, backlog)?;
@@ -128,14 +110,10 @@ fn check_client(py: Python<'_>, tls: TlsArguments) -> PyResult<Option<TlsOptions
             return Err(PyAssertionError::new_err(()));
         }
         (None, true) => {
-            return Err(PyValueError::new_err(
-                "you have to pass server_hostname when using ssl",
-            ));
+            return Err(PyValueError::new_err("you have to pass server_hostname when using ssl"));
         }
         (Some(_), false) => {
-            return Err(PyValueError::new_err(
-                "server_hostname is only meaningful with ssl",
-            ));
+            return Err(PyValueError::new_err("server_hostname is only meaningful with ssl"));
         }
         (Some(_), true) | (None, false) => {}
     }
@@ -147,9 +125,7 @@ fn check_server(py: Python<'_>, tls: TlsArguments) -> PyResult<Option<TlsOptions
     if let Some(ssl) = &tls.ssl
         && ssl.bind(py).is_instance_of::<PyBool>()
     {
-        return Err(PyTypeError::new_err(
-            "ssl argument must be an SSLContext or None",
-        ));
+        return Err(PyTypeError::new_err("ssl argument must be an SSLContext or None"));
     }
     tls.check_timeouts(py)
 }
@@ -168,9 +144,8 @@ impl Place {
             };
             let (socket, guard) = open_socket(py)?;
             socket.call_method1(intern!(py, "setblocking"), (false,))?;
-            let connecting = event_loop
-                .bind(py)
-                .call_method1(intern!(py, "sock_connect"), (&socket, path))?;
+            let connecting =
+                event_loop.bind(py).call_method1(intern!(py, "sock_connect"), (&socket, path))?;
             PyResult::Ok(Some((socket.unbind(), guard, connecting.unbind())))
         })?;
         let Some((socket, guard, connecting)) = begun else {
@@ -192,10 +167,7 @@ impl Place {
         }
         bind(&socket, &path)?;
         drop(guard.release());
-        Ok(Opened {
-            socket: socket.unbind(),
-            ours: true,
-        })
+        Ok(Opened { socket: socket.unbind(), ours: true })
     }
 
     /// The path as text or bytes.
@@ -203,9 +175,9 @@ impl Place {
         match (&self.path, &self.sock) {
             (None, _) => Ok(None),
             (Some(path), None) => os_call(py, "fspath", path.bind(py)).map(Some),
-            (Some(_), Some(_)) => Err(PyValueError::new_err(
-                "path and sock can not be specified at the same time",
-            )),
+            (Some(_), Some(_)) => {
+                Err(PyValueError::new_err("path and sock can not be specified at the same time"))
+            }
         }
     }
 
@@ -221,26 +193,17 @@ impl Place {
             socket.getattr(attribute)?.eq(module.getattr(wanted)?)
         };
         if !is("family", "AF_UNIX")? || !is("type", "SOCK_STREAM")? {
-            let text = format!(
-                "A UNIX Domain Stream Socket was expected, got {}",
-                socket.repr()?
-            );
+            let text = format!("A UNIX Domain Stream Socket was expected, got {}", socket.repr()?);
             return Err(PyValueError::new_err(text));
         }
-        Ok(Opened {
-            socket: sock.clone_ref(py),
-            ours: false,
-        })
+        Ok(Opened { socket: sock.clone_ref(py), ours: false })
     }
 }
 
 /// A Unix socket, which is closed with the guard.
 fn open_socket(py: Python<'_>) -> PyResult<(Bound<'_, PyAny>, CloseOnDrop)> {
     let module = py.import(intern!(py, "socket"))?;
-    let arguments = (
-        module.getattr(intern!(py, "AF_UNIX"))?,
-        module.getattr(intern!(py, "SOCK_STREAM"))?,
-    );
+    let arguments = (module.getattr(intern!(py, "AF_UNIX"))?, module.getattr(intern!(py, "SOCK_STREAM"))?);
     // Taken at each call: programs put their own class in place of `socket.socket`.
     let socket = module.getattr(intern!(py, "socket"))?.call1(arguments)?;
     let guard = CloseOnDrop::new(socket.clone().unbind());
@@ -258,19 +221,13 @@ fn remove_stale(path: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = path.py();
     let remove = || -> PyResult<()> {
         let mode = os_call(py, "stat", path)?.getattr(intern!(py, "st_mode"))?;
-        let is_socket = py
-            .import(intern!(py, "stat"))?
-            .call_method1(intern!(py, "S_ISSOCK"), (mode,))?;
+        let is_socket = py.import(intern!(py, "stat"))?.call_method1(intern!(py, "S_ISSOCK"), (mode,))?;
         if is_socket.is_truthy()? {
             os_call(py, "remove", path)?;
         }
         Ok(())
     };
-    log_os_error(
-        remove(),
-        "Unable to check or remove stale UNIX socket %r: %r",
-        path,
-    )
+    log_os_error(remove(), "Unable to check or remove stale UNIX socket %r: %r", path)
 }
 
 fn bind(socket: &Bound<'_, PyAny>, path: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -279,9 +236,7 @@ fn bind(socket: &Bound<'_, PyAny>, path: &Bound<'_, PyAny>) -> PyResult<()> {
         return Ok(());
     };
     if error.is_instance_of::<PyOSError>(py) {
-        let in_use = py
-            .import(intern!(py, "errno"))?
-            .getattr(intern!(py, "EADDRINUSE"))?;
+        let in_use = py.import(intern!(py, "errno"))?.getattr(intern!(py, "EADDRINUSE"))?;
         let number = error.value(py).getattr(intern!(py, "errno"))?;
         if number.eq(&in_use)? {
             let text = format!("Address {} is already in use", path.repr()?);
@@ -306,10 +261,7 @@ impl SocketFile {
             return Ok(None);
         }
         match inode(&path) {
-            Ok(inode) => Ok(Some(Self {
-                path: path.unbind(),
-                inode,
-            })),
+            Ok(inode) => Ok(Some(Self { path: path.unbind(), inode })),
             Err(error) if error.is_instance_of::<PyFileNotFoundError>(py) => Ok(None),
             Err(error) => Err(error),
         }
@@ -324,11 +276,7 @@ impl SocketFile {
             }
             Ok(())
         };
-        log_os_error(
-            remove(),
-            "Unable to clean up listening UNIX socket %r: %r",
-            path,
-        )
+        log_os_error(remove(), "Unable to clean up listening UNIX socket %r: %r", path)
     }
 
     /// Shows the collector what is held.
@@ -338,19 +286,12 @@ impl SocketFile {
 }
 
 fn inode(path: &Bound<'_, PyAny>) -> PyResult<u64> {
-    os_call(path.py(), "stat", path)?
-        .getattr(intern!(path.py(), "st_ino"))?
-        .extract()
+    os_call(path.py(), "stat", path)?.getattr(intern!(path.py(), "st_ino"))?.extract()
 }
 
 /// A function of Python's `os`, so that its exceptions and audit events are Python's.
-fn os_call<'py>(
-    py: Python<'py>,
-    function: &str,
-    path: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyAny>> {
-    py.import(intern!(py, "os"))?
-        .call_method1(function, (path,))
+fn os_call<'py>(py: Python<'py>, function: &str, path: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    py.import(intern!(py, "os"))?.call_method1(function, (path,))
 }
 
 /// What became of a file that need not be there: an `OSError` goes to the log only, and a missing file not even there.

@@ -194,7 +194,12 @@ impl Loop {
     ///
     /// Raises RuntimeError for a descriptor that belongs to a transport, ValueError for none at all.
     #[pyo3(signature = (fd, callback, *args))]
-    fn add_reader(this: &Bound<'_, Self>, fd: &Bound<'_, PyAny>, callback: Py<PyAny>, args: Py<PyTuple>) -> PyResult<()> {
+    fn add_reader(
+        this: &Bound<'_, Self>,
+        fd: &Bound<'_, PyAny>,
+        callback: Py<PyAny>,
+        args: Py<PyTuple>,
+    ) -> PyResult<()> {
         let number = Self::free_descriptor(this, fd)?;
         let handle = Self::user_handle(this, callback, args)?;
         Self::watch(this, number, Operation::Readable, handle, file_object(fd))
@@ -211,7 +216,12 @@ impl Loop {
     ///
     /// Raises RuntimeError for a descriptor that belongs to a transport, ValueError for none at all.
     #[pyo3(signature = (fd, callback, *args))]
-    fn add_writer(this: &Bound<'_, Self>, fd: &Bound<'_, PyAny>, callback: Py<PyAny>, args: Py<PyTuple>) -> PyResult<()> {
+    fn add_writer(
+        this: &Bound<'_, Self>,
+        fd: &Bound<'_, PyAny>,
+        callback: Py<PyAny>,
+        args: Py<PyTuple>,
+    ) -> PyResult<()> {
         let number = Self::free_descriptor(this, fd)?;
         let handle = Self::user_handle(this, callback, args)?;
         Self::watch(this, number, Operation::Writable, handle, file_object(fd))
@@ -226,7 +236,12 @@ impl Loop {
 
     /// `add_reader()` without the check for transports, for asyncio's own transports on this loop.
     #[pyo3(signature = (fd, callback, *args))]
-    fn _add_reader(this: &Bound<'_, Self>, fd: &Bound<'_, PyAny>, callback: Py<PyAny>, args: Py<PyTuple>) -> PyResult<Py<Handle>> {
+    fn _add_reader(
+        this: &Bound<'_, Self>,
+        fd: &Bound<'_, PyAny>,
+        callback: Py<PyAny>,
+        args: Py<PyTuple>,
+    ) -> PyResult<Py<Handle>> {
         let number = Self::descriptor(this, fd)?;
         let handle = Self::user_handle(this, callback, args)?;
         Self::watch(this, number, Operation::Readable, handle.clone_ref(this.py()), file_object(fd))?;
@@ -239,7 +254,12 @@ impl Loop {
 
     /// `add_writer()` without the check for transports, for asyncio's own transports on this loop.
     #[pyo3(signature = (fd, callback, *args))]
-    fn _add_writer(this: &Bound<'_, Self>, fd: &Bound<'_, PyAny>, callback: Py<PyAny>, args: Py<PyTuple>) -> PyResult<Py<Handle>> {
+    fn _add_writer(
+        this: &Bound<'_, Self>,
+        fd: &Bound<'_, PyAny>,
+        callback: Py<PyAny>,
+        args: Py<PyTuple>,
+    ) -> PyResult<Py<Handle>> {
         let number = Self::descriptor(this, fd)?;
         let handle = Self::user_handle(this, callback, args)?;
         Self::watch(this, number, Operation::Writable, handle.clone_ref(this.py()), file_object(fd))?;

@@ -3,15 +3,11 @@
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 
 /// Lets `fill` write into the memory of `object`, a writable contiguous buffer (bytearray, memoryview, ...).
 ///
-/// Fails with the exception that `empty` makes when the buffer has no room, and with TypeError or BufferError when it is no writable buffer.
-pub(crate) fn fill<R>(
-    object: &Bound<'_, PyAny>,
-    fill: impl FnOnce(&mut [u8]) -> R,
-) -> PyResult<R> {
+/// Fails with RuntimeError when the buffer has no room, and with TypeError or BufferError when it is no writable buffer.
+pub(crate) fn fill<R>(object: &Bound<'_, PyAny>, fill: impl FnOnce(&mut [u8]) -> R) -> PyResult<R> {
     let buffer = PyBuffer::<u8>::get(object)?;
     if buffer.readonly() || !buffer.is_c_contiguous() {
         return Err(PyTypeError::new_err("a writable, contiguous bytes-like object is required"));
@@ -21,16 +17,6 @@ pub(crate) fn fill<R>(
     }
     // SAFETY: `buffer` keeps the exporter from moving or freeing the memory until it is dropped; the length is what the exporter stated, and
     // this thread stays attached, so no Python code writes meanwhile.
-    let memory =
-        unsafe { std::slice::from_raw_parts_mut(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes()) };
+    let memory = unsafe { std::slice::from_raw_parts_mut(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes()) };
     Ok(fill(memory))
-}
-
-/// The bytes of any bytes-like object as a `bytes` that nobody can change: itself if it is one, else a copy of this moment.
-pub(crate) fn snapshot<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-    if let Ok(bytes) = object.cast_exact::<PyBytes>() {
-        return Ok(bytes.clone());
-    }
-    let buffer = PyBuffer::<u8>::get(object)?;
-    PyBytes::new_with(object.py(), buffer.len_bytes(), |target| buffer.copy_to_slice(object.py(), target))
 }

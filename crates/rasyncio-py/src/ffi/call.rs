@@ -35,8 +35,7 @@ pub(crate) fn call_tuple<'py>(
         return unsafe { Bound::from_owned_ptr_or_err(py, result) };
     }
     // SAFETY: both are alive, and `arguments` is a tuple by its type.
-    let result =
-        unsafe { ffi::PyObject_Call(callable.as_ptr(), arguments.as_ptr(), std::ptr::null_mut()) };
+    let result = unsafe { ffi::PyObject_Call(callable.as_ptr(), arguments.as_ptr(), std::ptr::null_mut()) };
     // SAFETY: a call gives a new reference or NULL with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(py, result) }
 }
@@ -67,9 +66,8 @@ fn method<'py, const N: usize>(
     arguments: [*mut ffi::PyObject; N],
 ) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: the callers put `object` first and only live objects behind it; the array outlives the call.
-    let result = unsafe {
-        ffi::PyObject_VectorcallMethod(name.as_ptr(), arguments.as_ptr(), N, std::ptr::null_mut())
-    };
+    let result =
+        unsafe { ffi::PyObject_VectorcallMethod(name.as_ptr(), arguments.as_ptr(), N, std::ptr::null_mut()) };
     // SAFETY: a call gives a new reference or NULL with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(object.py(), result) }
 }
@@ -77,6 +75,5 @@ fn method<'py, const N: usize>(
 /// The number of this thread, as `threading.get_ident()` gives it.
 pub(crate) fn thread_ident() -> u64 {
     // SAFETY: the call takes nothing and needs nothing.
-    let ident = unsafe { ffi::PyThread_get_thread_ident() };
-    u64::from(ident)
+    unsafe { ffi::PyThread_get_thread_ident() }
 }

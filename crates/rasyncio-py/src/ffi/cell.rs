@@ -92,14 +92,6 @@ impl<T: Default> GilCell<T> {
     }
 }
 
-impl<T> GilCell<Option<pyo3::Py<T>>> {
-    /// A new reference to what the cell holds.
-    #[inline]
-    pub(crate) fn cloned(&self, py: Python<'_>) -> Option<pyo3::Py<T>> {
-        self.with(py, |slot| slot.as_ref().map(|object| object.clone_ref(py)))
-    }
-}
-
 impl<T: Default> Default for GilCell<T> {
     fn default() -> Self {
         Self::new(T::default())

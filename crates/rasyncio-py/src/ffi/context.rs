@@ -35,12 +35,6 @@ pub(crate) fn run_inside<R>(context: &Bound<'_, PyAny>, body: impl FnOnce() -> R
     Ok(result)
 }
 
-/// Whether `object` is a `contextvars.Context`.
-pub(crate) fn is_context(object: &Bound<'_, PyAny>) -> bool {
-    // SAFETY: only the type pointer of a live object is compared.
-    unsafe { ffi::PyContext_CheckExact(object.as_ptr()) != 0 }
-}
-
 struct Entered<'a, 'py> {
     context: &'a Bound<'py, PyAny>,
 }

@@ -58,27 +58,37 @@ impl RunningTaskPlace {
     fn look(event_loop: &Bound<'_, PyAny>, task: &Bound<'_, PyAny>) -> Option<Self> {
         // SAFETY: the thread is attached, so it has a thread state.
         let state = unsafe { ffi::PyThreadState_Get() }.cast::<*mut ffi::PyObject>();
-        (0..WORDS_SEARCHED).find(|&word| {
-            // SAFETY: in 3.14 and 3.15, the versions that this is called on, the place lies within the thread state, and the search ends there.
-            let first = unsafe { state.add(word).read() };
-            if first != event_loop.as_ptr() {
-                return false;
-            }
-            // SAFETY: the running loop was found, so the word behind it is still inside of the thread state.
-            let second = unsafe { state.add(word + 1).read() };
-            second == task.as_ptr()
-        })
-        .map(|word| Self(word + 1))
+        (0..WORDS_SEARCHED)
+            .find(|&word| {
+                // SAFETY: in 3.14 and 3.15, the versions that this is called on, the place lies within the thread state, and the search ends there.
+                let place = unsafe { state.add(word) };
+                // SAFETY: as above; words are aligned.
+                if unsafe { place.read() } != event_loop.as_ptr() {
+                    return false;
+                }
+                // SAFETY: the running loop was found, so the word behind it is still inside of the thread state.
+                let behind = unsafe { place.add(1) };
+                // SAFETY: as above.
+                let second = unsafe { behind.read() };
+                second == task.as_ptr()
+            })
+            .map(|word| Self(word + 1))
     }
 
     /// Makes `task` (None: no task) the running one of this thread; gives the one before.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "on the way of each step of a task")]
-    pub(crate) fn replace<'py>(self, py: Python<'py>, task: Option<&Bound<'py, PyAny>>) -> Option<Bound<'py, PyAny>> {
+    pub(crate) fn replace<'py>(
+        self,
+        py: Python<'py>,
+        task: Option<&Bound<'py, PyAny>>,
+    ) -> Option<Bound<'py, PyAny>> {
         // SAFETY: the thread is attached (`py`), so it has a thread state.
         let state = unsafe { ffi::PyThreadState_Get() }.cast::<*mut ffi::PyObject>();
         // SAFETY: `find` saw the place at this offset of a thread state of this interpreter; all of them have the same layout.
-        let place = unsafe { &mut *state.add(self.0) };
+        let place = unsafe { state.add(self.0) };
+        // SAFETY: as above; only this thread looks into its thread state.
+        let place = unsafe { &mut *place };
         let new = task.map_or(std::ptr::null_mut(), |task| task.clone().into_ptr());
         let old = std::mem::replace(place, new);
         // SAFETY: the place owned a reference, which is ours now.

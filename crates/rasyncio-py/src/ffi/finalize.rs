@@ -72,14 +72,16 @@ unsafe extern "C" fn dealloc<T: Finalize>(object: *mut ffi::PyObject) {
     let py = unsafe { Python::assume_attached() };
     // SAFETY: the slot is called with a T; its memory is valid until the original destructor below has run. The reference count is zero: it must not be
     // counted up and down, or the object would die again, so the handle is never dropped.
-    let this = std::mem::ManuallyDrop::new(unsafe { Bound::from_owned_ptr(py, object).cast_into_unchecked::<T>() });
-    if T::has_last_words(&this) {
+    let this = std::mem::ManuallyDrop::new(unsafe { Bound::from_owned_ptr(py, object) });
+    // SAFETY: the type was said above.
+    let this = unsafe { this.cast_unchecked::<T>() };
+    if T::has_last_words(this) {
         // SAFETY: called by the interpreter with a dying object of T; it may be revived, then nothing is freed.
         if unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0 {
             return;
         }
     }
-    T::release(&this);
+    T::release(this);
     if let Some(original) = T::destructor().get() {
         // SAFETY: the destructor that PyO3 made for exactly this class.
         unsafe { original(object) };

@@ -16,7 +16,10 @@ pub(crate) trait FastMethod {
     /// Signature and description, in the form `name($self, ...)\n--\n\ntext`.
     const DOCUMENTATION: &'static CStr;
 
-    fn call<'py>(this: &Bound<'py, Self::Class>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>>;
+    fn call<'py>(
+        this: &Bound<'py, Self::Class>,
+        arguments: &Arguments<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>>;
 }
 
 /// The arguments of one call.
@@ -33,7 +36,9 @@ impl<'py> Arguments<'_, 'py> {
     #[inline]
     pub(crate) fn first(&self, method: &str, name: &str) -> PyResult<&Bound<'py, PyAny>> {
         if self.positional == 0 {
-            return Err(PyTypeError::new_err(format!("{method}() missing 1 required positional argument: '{name}'")));
+            return Err(PyTypeError::new_err(format!(
+                "{method}() missing 1 required positional argument: '{name}'"
+            )));
         }
         Ok(self.value(0))
     }
@@ -102,13 +107,15 @@ unsafe extern "C" fn trampoline<M: FastMethod>(
     let body = || {
         Python::attach(|py| {
             // SAFETY: a method descriptor calls this with an object of its class only, alive during the call.
-            let this = unsafe { Bound::ref_from_ptr(py, &object).cast_unchecked::<M::Class>() };
+            let this = unsafe { Bound::ref_from_ptr(py, &object) };
+            // SAFETY: as above.
+            let this = unsafe { this.cast_unchecked::<M::Class>() };
             // SAFETY: NULL or a tuple of names, alive during the call.
             let names = unsafe { Bound::from_borrowed_ptr_or_opt(py, names) };
             // SAFETY: the interpreter gives a tuple where it gives names.
             let names = names.map(|names| unsafe { names.cast_into_unchecked::<PyTuple>() });
             let positional = count.unsigned_abs();
-            let total = positional + names.as_ref().map_or(0, |names| names.len());
+            let total = positional + names.as_ref().map_or(0, PyTupleMethods::len);
             let values = if total == 0 {
                 &[]
             } else {
@@ -116,10 +123,13 @@ unsafe extern "C" fn trampoline<M: FastMethod>(
                 unsafe { std::slice::from_raw_parts(arguments, total) }
             };
             let arguments = Arguments { py, values, positional, names: names.as_ref() };
-            M::call(this, &arguments).map(Bound::into_ptr).unwrap_or_else(|error| {
-                error.restore(py);
-                std::ptr::null_mut()
-            })
+            match M::call(this, &arguments) {
+                Ok(result) => result.into_ptr(),
+                Err(error) => {
+                    error.restore(py);
+                    std::ptr::null_mut()
+                }
+            }
         })
     };
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or_else(|_| {

@@ -48,12 +48,17 @@ pub(crate) fn install<T: Recycle>(py: Python<'_>) {
 
 /// A used object, empty and not yet seen by the collector until `fill` has run; None when there is none.
 #[inline]
-pub(crate) fn take<'py, T: Recycle>(py: Python<'py>, fill: impl FnOnce(&Bound<'py, T>)) -> Option<Bound<'py, T>> {
+pub(crate) fn take<'py, T: Recycle>(
+    py: Python<'py>,
+    fill: impl FnOnce(&Bound<'py, T>),
+) -> Option<Bound<'py, T>> {
     let Dead(object) = T::bin().objects.with(py, Vec::pop)?;
     // SAFETY: the object is dead and ours: this makes it an object with one reference.
     unsafe { _Py_NewReference(object) };
-    // SAFETY: that reference is handed out here; the bin keeps objects of T only.
-    let this = unsafe { Bound::from_owned_ptr(py, object).cast_into_unchecked::<T>() };
+    // SAFETY: that reference is handed out here.
+    let this = unsafe { Bound::from_owned_ptr(py, object) };
+    // SAFETY: the bin keeps objects of T only.
+    let this = unsafe { this.cast_into_unchecked::<T>() };
     fill(&this);
     // SAFETY: the object is whole and was untracked when it died.
     unsafe { ffi::PyObject_GC_Track(object.cast()) };
@@ -66,8 +71,10 @@ unsafe extern "C" fn dealloc<T: Recycle>(object: *mut ffi::PyObject) {
     // SAFETY: a dying object must be hidden from the collector before it is taken apart.
     unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
     // SAFETY: the slot is called with a T whose memory stays valid; its reference count is zero, so the handle is never dropped.
-    let this = std::mem::ManuallyDrop::new(unsafe { Bound::from_owned_ptr(py, object).cast_into_unchecked::<T>() });
-    T::empty(&this);
+    let this = std::mem::ManuallyDrop::new(unsafe { Bound::from_owned_ptr(py, object) });
+    // SAFETY: the type was said above.
+    let this = unsafe { this.cast_unchecked::<T>() };
+    T::empty(this);
     let kept = cfg!(not(Py_GIL_DISABLED))
         && T::bin().objects.with(py, |objects| {
             let has_room = objects.len() < KEPT;

@@ -1,10 +1,8 @@
 //! Stepping a coroutine or any iterator: `PyIter_Send` and `throw`.
 
-use pyo3::exceptions::PyStopIteration;
+use pyo3::exceptions::{PyBaseException, PyStopIteration};
 use pyo3::prelude::*;
 use pyo3::{ffi, intern};
-
-use crate::exceptions::Raised;
 
 /// What one step of a coroutine came to.
 pub(crate) enum Sent<'py> {
@@ -33,8 +31,10 @@ pub(crate) fn send_none_inside<'py>(context: &Bound<'py, PyAny>, coroutine: &Bou
     let mut result = std::ptr::null_mut();
     // SAFETY: None lives for ever.
     let none = unsafe { ffi::Py_None() };
-    // SAFETY: the object is alive, so its type and the type's table of async slots are.
-    let table = unsafe { (*ffi::Py_TYPE(coroutine.as_ptr())).tp_as_async };
+    // SAFETY: the object is alive.
+    let class = unsafe { ffi::Py_TYPE(coroutine.as_ptr()) };
+    // SAFETY: the object is alive, so its type is, and the type's table of async slots.
+    let table = unsafe { (*class).tp_as_async };
     // SAFETY: as above.
     let slot = if table.is_null() { None } else { unsafe { (*table).am_send } };
     let status = match slot {
@@ -82,9 +82,12 @@ pub(crate) fn send<'py>(coroutine: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>
 }
 
 /// Raises `exception` inside of `coroutine` at the point where it is suspended.
-pub(crate) fn throw<'py>(coroutine: &Bound<'py, PyAny>, exception: &PyErr) -> Sent<'py> {
+pub(crate) fn throw<'py>(
+    coroutine: &Bound<'py, PyAny>,
+    exception: &Bound<'py, PyBaseException>,
+) -> Sent<'py> {
     let py = coroutine.py();
-    let outcome = coroutine.call_method1(intern!(py, "throw"), (exception.raised(py),));
+    let outcome = coroutine.call_method1(intern!(py, "throw"), (exception,));
     classify(py, outcome)
 }
 

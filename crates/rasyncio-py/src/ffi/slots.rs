@@ -37,7 +37,9 @@ unsafe extern "C" fn iternext<T: SendSlot>(object: *mut ffi::PyObject) -> *mut f
         // SAFETY: slots are called by attached threads.
         let py = unsafe { Python::assume_attached() };
         // SAFETY: the interpreter keeps the object alive during the call, and calls the slot with objects of this type only.
-        let this = unsafe { Bound::ref_from_ptr(py, &object).cast_unchecked::<T>() };
+        let this = unsafe { Bound::ref_from_ptr(py, &object) };
+        // SAFETY: as above.
+        let this = unsafe { this.cast_unchecked::<T>() };
         let none = py.None().into_bound(py);
         match next_result(T::send(this, &none)) {
             Ok(Some(yielded)) => yielded.into_ptr(),
@@ -80,11 +82,16 @@ unsafe extern "C" fn await_iterator<T: AwaitSlot>(object: *mut ffi::PyObject) ->
         // SAFETY: slots are called by attached threads.
         let py = unsafe { Python::assume_attached() };
         // SAFETY: the interpreter keeps the object alive during the call, and calls the slot with objects of this type only.
-        let this = unsafe { Bound::ref_from_ptr(py, &object).cast_unchecked::<T>() };
-        T::iterator(this).map(Bound::into_ptr).unwrap_or_else(|error| {
-            error.restore(py);
-            std::ptr::null_mut()
-        })
+        let this = unsafe { Bound::ref_from_ptr(py, &object) };
+        // SAFETY: as above.
+        let this = unsafe { this.cast_unchecked::<T>() };
+        match T::iterator(this) {
+            Ok(iterator) => iterator.into_ptr(),
+            Err(error) => {
+                error.restore(py);
+                std::ptr::null_mut()
+            }
+        }
     };
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or_else(|_| {
         // SAFETY: still attached, as at the entry.

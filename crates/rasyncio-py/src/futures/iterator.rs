@@ -22,7 +22,8 @@ impl FutureIter {
     pub(crate) fn make<'py>(future: &Bound<'py, Future>) -> PyResult<Bound<'py, Self>> {
         let py = future.py();
         let mut owned = Some(future.clone().unbind());
-        let recycled = recycle::take::<Self>(py, |this| this.get().future.with(py, |place| *place = owned.take()));
+        let recycled =
+            recycle::take::<Self>(py, |this| this.get().future.with(py, |place| *place = owned.take()));
         match recycled {
             Some(recycled) => Ok(recycled),
             None => Bound::new(py, Self { future: GilCell::new(owned) }),
@@ -31,7 +32,8 @@ impl FutureIter {
 
     #[inline]
     fn step<'py>(&self, py: Python<'py>) -> Sent<'py> {
-        let Some(future) = self.future.with(py, |place| Some(place.as_ref()?.clone_ref(py).into_bound(py))) else {
+        let Some(future) = self.future.with(py, |place| Some(place.as_ref()?.clone_ref(py).into_bound(py)))
+        else {
             return Sent::Returned(py.None().into_bound(py));
         };
         let waits = future.get().state.with(py, |state| {

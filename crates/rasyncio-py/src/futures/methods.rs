@@ -13,6 +13,9 @@ use crate::ffi::context;
 use crate::interop::stdlib;
 use crate::tasks::TaskWakeup;
 
+/// A callback and its context, as `_callbacks` lists them.
+type ShownCallback = (Py<PyAny>, Option<Py<PyAny>>);
+
 #[pymethods]
 impl Future {
     #[new]
@@ -39,7 +42,10 @@ impl Future {
     }
 
     #[classmethod]
-    fn __class_getitem__<'py>(cls: &Bound<'py, PyType>, item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyGenericAlias>> {
+    fn __class_getitem__<'py>(
+        cls: &Bound<'py, PyType>,
+        item: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyGenericAlias>> {
         PyGenericAlias::new(cls.py(), cls.as_any(), item)
     }
 
@@ -130,7 +136,9 @@ impl Future {
             if let Callbacks::One(callback) = added {
                 state.callbacks.push(callback);
             } else if let Callbacks::Many(all) = added {
-                all.into_iter().for_each(|callback| state.callbacks.push(callback));
+                for callback in all {
+                    state.callbacks.push(callback);
+                }
             }
         });
         failure.map_or(Ok(removed), Err)
@@ -191,7 +199,7 @@ impl Future {
     }
 
     #[getter]
-    fn _callbacks(&self, py: Python<'_>) -> PyResult<Option<Vec<(Py<PyAny>, Option<Py<PyAny>>)>>> {
+    fn _callbacks(&self, py: Python<'_>) -> PyResult<Option<Vec<ShownCallback>>> {
         enum Seen {
             Task(Py<crate::tasks::Task>),
             Call(Py<PyAny>, Py<PyAny>),
@@ -288,7 +296,12 @@ impl Future {
 
     fn __clear__(&self, py: Python<'_>) {
         let dropped = self.state.with(py, |state| {
-            (std::mem::take(&mut state.callbacks), state.outcome.take(), state.extra.take(), state.event_loop.take())
+            (
+                std::mem::take(&mut state.callbacks),
+                state.outcome.take(),
+                state.extra.take(),
+                state.event_loop.take(),
+            )
         });
         drop(dropped);
     }

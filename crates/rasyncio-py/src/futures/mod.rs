@@ -28,7 +28,7 @@ use crate::tasks::TaskWakeup;
 
 /// A result that will be there later, made by `loop.create_future()`.
 ///
-/// https://docs.python.org/3/library/asyncio-future.html#asyncio.Future
+/// <https://docs.python.org/3/library/asyncio-future.html#asyncio.Future>
 #[pyclass(frozen, subclass, weakref, dict, name = "Future", module = "rasyncio")]
 pub(crate) struct Future {
     pub(super) state: GilCell<FutureState>,
@@ -55,8 +55,7 @@ impl Future {
     pub(crate) fn initialise(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = event_loop.py();
         let debug = event_loop.call_method0(intern!(py, "get_debug"))?.is_truthy()?;
-        let traceback =
-            if debug { Some(stdlib(py).extract_stack.bind(py).call0()?.unbind()) } else { None };
+        let traceback = if debug { Some(stdlib(py).extract_stack.bind(py).call0()?.unbind()) } else { None };
         let mut fresh = FutureState::uninitialised();
         fresh.event_loop = Some(event_loop.clone().unbind());
         fresh.native = event_loop.is_instance_of::<Loop>();
@@ -172,7 +171,8 @@ impl Future {
     pub(crate) fn fail(this: &Bound<'_, Self>, exception: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = this.py();
         let traceback = exception.getattr(intern!(py, "__traceback__"))?;
-        let mut parts = Some((exception.clone().unbind(), (!traceback.is_none()).then(|| traceback.unbind())));
+        let mut parts =
+            Some((exception.clone().unbind(), (!traceback.is_none()).then(|| traceback.unbind())));
         let accepted = this.get().state.with(py, |state| {
             if state.status != Status::Pending {
                 return false;
@@ -243,7 +243,11 @@ impl Future {
     }
 
     #[inline]
-    fn schedule_native(this: &Bound<'_, Self>, event_loop: &Bound<'_, Loop>, callback: Callback) -> PyResult<()> {
+    fn schedule_native(
+        this: &Bound<'_, Self>,
+        event_loop: &Bound<'_, Loop>,
+        callback: Callback,
+    ) -> PyResult<()> {
         let future = this.clone().unbind();
         let entry = match callback {
             Callback::Wake(task) => Ready::Wakeup { task, future: future.into_any() },
@@ -252,7 +256,11 @@ impl Future {
         event_loop.get().schedule(this.py(), entry)
     }
 
-    fn schedule_foreign(this: &Bound<'_, Self>, event_loop: &Bound<'_, PyAny>, callback: Callback) -> PyResult<()> {
+    fn schedule_foreign(
+        this: &Bound<'_, Self>,
+        event_loop: &Bound<'_, PyAny>,
+        callback: Callback,
+    ) -> PyResult<()> {
         let py = this.py();
         let (callback, context) = match callback {
             Callback::Wake(task) => {

@@ -90,6 +90,10 @@ pub(crate) struct Extra {
 }
 
 /// The changing part of a `Future`.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four independent facts; together with the status they fit into a word"
+)]
 pub(crate) struct FutureState {
     /// None until `__init__` ran: a subclass may forget to call it.
     pub(crate) event_loop: Option<Py<PyAny>>,

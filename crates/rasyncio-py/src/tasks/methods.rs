@@ -63,7 +63,10 @@ impl Task {
     }
 
     #[classmethod]
-    fn __class_getitem__<'py>(cls: &Bound<'py, PyType>, item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyGenericAlias>> {
+    fn __class_getitem__<'py>(
+        cls: &Bound<'py, PyType>,
+        item: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyGenericAlias>> {
         PyGenericAlias::new(cls.py(), cls.as_any(), item)
     }
 
@@ -124,7 +127,10 @@ impl Task {
 
     /// The frames of the suspended coroutine, newest last; at most `limit` of them.
     #[pyo3(signature = (*, limit = None))]
-    fn get_stack<'py>(this: &Bound<'py, Self>, limit: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+    fn get_stack<'py>(
+        this: &Bound<'py, Self>,
+        limit: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         stdlib(this.py()).task_get_stack.bind(this.py()).call1((this, limit))
     }
 
@@ -197,7 +203,8 @@ impl Task {
     }
 
     fn __clear__(&self, py: Python<'_>) {
-        let dropped = self.state.with(py, |state| (state.coroutine.take(), state.context.take(), state.waiter.take()));
+        let dropped =
+            self.state.with(py, |state| (state.coroutine.take(), state.context.take(), state.waiter.take()));
         drop(dropped);
     }
 }

@@ -29,7 +29,7 @@ use crate::futures::state::Status;
 
 /// A coroutine that the event loop runs, made by `create_task()`.
 ///
-/// https://docs.python.org/3/library/asyncio-task.html#asyncio.Task
+/// <https://docs.python.org/3/library/asyncio-task.html#asyncio.Task>
 #[pyclass(frozen, subclass, extends = Future, name = "Task", module = "rasyncio")]
 pub(crate) struct Task {
     pub(super) state: GilCell<TaskState>,

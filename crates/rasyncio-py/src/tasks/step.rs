@@ -3,9 +3,9 @@
 //! On our loop a step is entered from the ready queue without a Python call in between; on another loop the same code is entered through
 //! `TaskStep` and `TaskWakeup`, which that loop calls in the task's context.
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
-use pyo3::intern;
 
 use super::{Task, TaskStep, TaskWakeup};
 use crate::event_loop::{Loop, Ready};
@@ -18,7 +18,10 @@ use crate::interop::{must_propagate, stdlib};
 
 /// Runs a step of a task on our loop, in the task's context. Only SystemExit and KeyboardInterrupt come back.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "the hottest path of all: each call in between costs a tenth of the step")]
+#[expect(
+    clippy::inline_always,
+    reason = "the hottest path of all: each call in between costs a tenth of the step"
+)]
 pub(crate) fn run(event_loop: &Bound<'_, Loop>, task: &Bound<'_, Task>) -> PyResult<()> {
     let begun = begin(task)?;
     event_loop.get().enter_task(event_loop, task)?;
@@ -31,7 +34,11 @@ pub(crate) fn run(event_loop: &Bound<'_, Loop>, task: &Bound<'_, Task>) -> PyRes
 }
 
 /// Runs a step that raises `error` where the coroutine waits.
-pub(crate) fn run_throwing(event_loop: &Bound<'_, Loop>, task: &Bound<'_, Task>, error: PyErr) -> PyResult<()> {
+pub(crate) fn run_throwing(
+    event_loop: &Bound<'_, Loop>,
+    task: &Bound<'_, Task>,
+    error: PyErr,
+) -> PyResult<()> {
     let begun = begin(task)?;
     event_loop.get().enter_task(event_loop, task)?;
     context::run_inside(&begun.context, || resume(Some(event_loop), task, &begun, Some(error)))?
@@ -142,7 +149,7 @@ fn resume(
     };
     let sent = match error {
         None => send::send_none(&begun.coroutine),
-        Some(error) => send::throw(&begun.coroutine, &error),
+        Some(error) => send::throw(&begun.coroutine, &error.raised(py)),
     };
     on_sent(event_loop, task, sent)
 }
@@ -158,7 +165,11 @@ fn on_sent(event_loop: Option<&Bound<'_, Loop>>, task: &Bound<'_, Task>, sent: S
 }
 
 #[inline]
-fn on_return(event_loop: Option<&Bound<'_, Loop>>, task: &Bound<'_, Task>, result: Bound<'_, PyAny>) -> PyResult<()> {
+fn on_return(
+    event_loop: Option<&Bound<'_, Loop>>,
+    task: &Bound<'_, Task>,
+    result: Bound<'_, PyAny>,
+) -> PyResult<()> {
     let py = task.py();
     let future = task.as_super();
     leave_registry(event_loop, task)?;
@@ -208,7 +219,11 @@ fn leave_registry(event_loop: Option<&Bound<'_, Loop>>, task: &Bound<'_, Task>) 
 
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "as `run`")]
-fn on_yield(event_loop: Option<&Bound<'_, Loop>>, task: &Bound<'_, Task>, awaited: &Bound<'_, PyAny>) -> PyResult<()> {
+fn on_yield(
+    event_loop: Option<&Bound<'_, Loop>>,
+    task: &Bound<'_, Task>,
+    awaited: &Bound<'_, PyAny>,
+) -> PyResult<()> {
     if awaited.is_none() {
         return match event_loop {
             Some(event_loop) => event_loop.get().schedule(task.py(), Ready::Step(task.clone().unbind())),
@@ -272,9 +287,10 @@ fn wait_for(task: &Bound<'_, Task>, future: &Bound<'_, Future>) -> PyResult<()> 
 /// The task was cancelled while it ran: what it awaits now is cancelled right away.
 fn cancel_at_once(task: &Bound<'_, Task>, waiter: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = task.py();
-    let message = task.as_super().get().state.with(py, |state| {
-        state.extra.as_ref()?.cancel_message.as_ref().map(|message| message.clone_ref(py))
-    });
+    let message =
+        task.as_super().get().state.with(py, |state| {
+            state.extra.as_ref()?.cancel_message.as_ref().map(|message| message.clone_ref(py))
+        });
     if cancel_waiter(waiter, message.as_ref())? {
         task.get().state.with(py, |state| state.must_cancel = false);
     }

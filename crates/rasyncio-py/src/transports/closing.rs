@@ -9,8 +9,8 @@ use rasyncio_core::reactor::Operation;
 use super::flow_control::Sending;
 use super::socket_info::Socket;
 use super::tcp::TcpTransport;
-use crate::exceptions::Raised;
 use crate::event_loop::Server;
+use crate::exceptions::Raised;
 use crate::ffi::call::call_method_one;
 use crate::handles::format_callback;
 use crate::interop::{must_propagate, stdlib};
@@ -66,9 +66,9 @@ impl TcpTransport {
         }
         own.event_loop.get().check_usable()?;
         let transport = this.clone().unbind();
-        own.event_loop.get().defer(py, move |event_loop| {
-            Self::on_lost(transport.bind(event_loop.py()), error)
-        });
+        own.event_loop
+            .get()
+            .defer(py, move |event_loop| Self::on_lost(transport.bind(event_loop.py()), error));
         Ok(())
     }
 
@@ -81,9 +81,7 @@ impl TcpTransport {
                 Some(error) => error.into_value(py).into_bound(py).into_any(),
                 None => py.None().into_bound(py),
             };
-            let told = this
-                .get()
-                .in_context(py, || call_method_one(protocol, name, &reason));
+            let told = this.get().in_context(py, || call_method_one(protocol, name, &reason));
             if let Err(error) = told {
                 outcome = Self::report_callback(this, protocol, name, &reason, error);
             }
@@ -103,20 +101,11 @@ impl TcpTransport {
             state.closing = true;
             let socket = std::mem::replace(&mut state.endpoint.socket, Socket::Closed);
             let unsent = state.output.queue.take_all();
-            (
-                state.token.take(),
-                state.protocol.take(),
-                state.server.take(),
-                socket,
-                unsent,
-            )
+            (state.token.take(), state.protocol.take(), state.server.take(), socket, unsent)
         });
         // Before the descriptor is closed. A closed loop has let go of it already.
         if let Some(token) = token
-            && let Ok(source) = own
-                .event_loop
-                .get()
-                .with_reactor(py, |reactor| reactor.remove(token))
+            && let Ok(source) = own.event_loop.get().with_reactor(py, |reactor| reactor.remove(token))
         {
             drop(source);
         }
@@ -187,10 +176,7 @@ impl TcpTransport {
     pub(super) fn log_debug(this: &Bound<'_, Self>, text: &str) -> PyResult<()> {
         let py = this.py();
         if this.get().event_loop.get().is_debug(py) {
-            stdlib(py)
-                .logger
-                .bind(py)
-                .call_method1(intern!(py, "debug"), (text, this))?;
+            stdlib(py).logger.bind(py).call_method1(intern!(py, "debug"), (text, this))?;
         }
         Ok(())
     }

@@ -82,15 +82,8 @@ impl Output {
 impl TcpTransport {
     pub(super) fn maybe_pause_protocol(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
-        if this
-            .get()
-            .state
-            .with(py, |state| state.output.begins_pause())
-        {
-            let (name, message) = (
-                intern!(py, "pause_writing"),
-                "protocol.pause_writing() failed",
-            );
+        if this.get().state.with(py, |state| state.output.begins_pause()) {
+            let (name, message) = (intern!(py, "pause_writing"), "protocol.pause_writing() failed");
             return Self::tell_writer(this, name, message);
         }
         Ok(())
@@ -99,20 +92,13 @@ impl TcpTransport {
     pub(super) fn maybe_resume_protocol(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
         if this.get().state.with(py, |state| state.output.ends_pause()) {
-            let (name, message) = (
-                intern!(py, "resume_writing"),
-                "protocol.resume_writing() failed",
-            );
+            let (name, message) = (intern!(py, "resume_writing"), "protocol.resume_writing() failed");
             return Self::tell_writer(this, name, message);
         }
         Ok(())
     }
 
-    fn tell_writer(
-        this: &Bound<'_, Self>,
-        name: &Bound<'_, PyString>,
-        message: &str,
-    ) -> PyResult<()> {
+    fn tell_writer(this: &Bound<'_, Self>, name: &Bound<'_, PyString>, message: &str) -> PyResult<()> {
         let Some(protocol) = this.get().protocol(this.py()) else {
             return Ok(());
         };
@@ -123,32 +109,20 @@ impl TcpTransport {
     }
 
     /// `set_write_buffer_limits()`: what is not given is filled in, what does not fit together is a `ValueError`.
-    pub(super) fn set_limits(
-        this: &Bound<'_, Self>,
-        high: Option<i64>,
-        low: Option<i64>,
-    ) -> PyResult<()> {
+    pub(super) fn set_limits(this: &Bound<'_, Self>, high: Option<i64>, low: Option<i64>) -> PyResult<()> {
         let py = this.py();
         // Python's `//` rounds down, also for a negative number, which the text below then shows.
         let shown_high = high.or(low.map(|low| low.saturating_mul(4)));
         let shown_low = low.or(high.map(|high| high.div_euclid(4)));
         let refused = || {
-            let (high, low) = (
-                shown_high.unwrap_or_default(),
-                shown_low.unwrap_or_default(),
-            );
+            let (high, low) = (shown_high.unwrap_or_default(), shown_low.unwrap_or_default());
             PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0"))
         };
-        let unsigned = |limit: Option<i64>| {
-            limit
-                .map(|limit| usize::try_from(limit).map_err(|_| refused()))
-                .transpose()
-        };
+        let unsigned =
+            |limit: Option<i64>| limit.map(|limit| usize::try_from(limit).map_err(|_| refused())).transpose();
         let (high, low) = (unsigned(high)?, unsigned(low)?);
         let marks = WaterMarks::new(high, low).map_err(|_| refused())?;
-        this.get()
-            .state
-            .with(py, |state| state.output.marks = marks);
+        this.get().state.with(py, |state| state.output.marks = marks);
         Self::send_collected(this)?;
         Self::maybe_pause_protocol(this)
     }

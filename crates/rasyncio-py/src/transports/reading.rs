@@ -58,9 +58,7 @@ impl TcpTransport {
     ) -> PyResult<()> {
         let py = this.py();
         let data = event_loop.get().with_scratch(py, |scratch| {
-            let received = event_loop
-                .get()
-                .with_reactor(py, |reactor| reactor.receive(token, scratch))?;
+            let received = event_loop.get().with_reactor(py, |reactor| reactor.receive(token, scratch))?;
             PyResult::Ok(received.map(|count| PyBytes::new(py, &scratch[..count])))
         })?;
         let data = match data {
@@ -95,9 +93,7 @@ impl TcpTransport {
             return Ok(());
         }
         let received = buffer::fill(&memory, |memory| {
-            event_loop
-                .get()
-                .with_reactor(py, |reactor| reactor.receive(token, memory))
+            event_loop.get().with_reactor(py, |reactor| reactor.receive(token, memory))
         });
         let count = match received.and_then(|received| received) {
             Ok(Ok(0)) => return Self::read_end(this, protocol),
@@ -115,10 +111,7 @@ impl TcpTransport {
     }
 
     fn read_failed(this: &Bound<'_, Self>, error: &io::Error) -> PyResult<()> {
-        if matches!(
-            error.kind(),
-            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-        ) {
+        if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
             return Ok(());
         }
         Self::fatal_error(this, exceptions::os_error(error), READ_ERROR)
@@ -145,9 +138,7 @@ fn lent_memory<'py>(protocol: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>
     let py = protocol.py();
     let memory = protocol.call_method1(intern!(py, "get_buffer"), (-1,))?;
     if memory.len()? == 0 {
-        return Err(PyRuntimeError::new_err(
-            "get_buffer() returned an empty buffer",
-        ));
+        return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer"));
     }
     Ok(memory)
 }

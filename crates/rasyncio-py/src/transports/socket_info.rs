@@ -42,12 +42,8 @@ impl Endpoint {
         let py = sock.py();
         Ok(Self {
             socket: Socket::Object(sock.clone().unbind()),
-            local: Address::of(py, net::local_address(fd), || {
-                sock.call_method0(intern!(py, "getsockname"))
-            })?,
-            peer: Address::of(py, net::peer_address(fd), || {
-                sock.call_method0(intern!(py, "getpeername"))
-            })?,
+            local: Address::of(py, net::local_address(fd), || sock.call_method0(intern!(py, "getsockname")))?,
+            peer: Address::of(py, net::peer_address(fd), || sock.call_method0(intern!(py, "getpeername")))?,
             shown: None,
         })
     }
@@ -64,10 +60,7 @@ impl Endpoint {
 
     /// Whether it speaks IP, so that TCP's options mean something.
     pub(super) fn is_internet(&self) -> bool {
-        matches!(
-            self.local,
-            Address::Kernel(PeerAddress::Inet4 { .. } | PeerAddress::Inet6 { .. })
-        )
+        matches!(self.local, Address::Kernel(PeerAddress::Inet4 { .. } | PeerAddress::Inet6 { .. }))
     }
 
     #[inline]
@@ -126,23 +119,13 @@ impl Address {
 }
 
 /// An address in the shape of Python's `socket` module.
-pub(crate) fn address_to_python<'py>(
-    py: Python<'py>,
-    address: &PeerAddress,
-) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn address_to_python<'py>(py: Python<'py>, address: &PeerAddress) -> PyResult<Bound<'py, PyAny>> {
     match address {
         PeerAddress::Inet4 { ip, port } => Ok((ip.to_string(), port).into_pyobject(py)?.into_any()),
-        PeerAddress::Inet6 {
-            ip,
-            port,
-            flowinfo,
-            scope_id,
-        } => Ok((ip.to_string(), port, flowinfo, scope_id)
-            .into_pyobject(py)?
-            .into_any()),
-        PeerAddress::Unix { path } if path.first() == Some(&0) => {
-            Ok(PyBytes::new(py, path).into_any())
+        PeerAddress::Inet6 { ip, port, flowinfo, scope_id } => {
+            Ok((ip.to_string(), port, flowinfo, scope_id).into_pyobject(py)?.into_any())
         }
+        PeerAddress::Unix { path } if path.first() == Some(&0) => Ok(PyBytes::new(py, path).into_any()),
         PeerAddress::Unix { path } => Ok(OsStr::from_bytes(path).into_pyobject(py)?.into_any()),
         PeerAddress::Other { .. } => Ok(py.None().into_bound(py)),
     }
@@ -161,14 +144,8 @@ impl TcpTransport {
         let cell = &this.get().state;
         match name.to_str()? {
             "socket" => Self::shown_socket(this),
-            "sockname" => cell
-                .with(py, |state| state.endpoint.local.copied(py))
-                .to_python(py)
-                .map(Some),
-            "peername" => cell
-                .with(py, |state| state.endpoint.peer.copied(py))
-                .to_python(py)
-                .map(Some),
+            "sockname" => cell.with(py, |state| state.endpoint.local.copied(py)).to_python(py).map(Some),
+            "peername" => cell.with(py, |state| state.endpoint.peer.copied(py)).to_python(py).map(Some),
             _ => Ok(None),
         }
     }
@@ -177,13 +154,7 @@ impl TcpTransport {
     fn shown_socket<'py>(this: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = this.py();
         let cell = &this.get().state;
-        let shown = cell.with(py, |state| {
-            state
-                .endpoint
-                .shown
-                .as_ref()
-                .map(|shown| shown.clone_ref(py))
-        });
+        let shown = cell.with(py, |state| state.endpoint.shown.as_ref().map(|shown| shown.clone_ref(py)));
         if let Some(shown) = shown {
             return Ok(Some(shown.into_bound(py)));
         }
@@ -216,10 +187,9 @@ impl TcpTransport {
         let object = stdlib(py).socket_class.bind(py).call((), Some(&keywords))?;
         let mut kept = Some(object.clone().unbind());
         let before = cell.with(py, |state| match (&state.endpoint.socket, kept.take()) {
-            (Socket::Descriptor(_), Some(kept)) => Some(std::mem::replace(
-                &mut state.endpoint.socket,
-                Socket::Object(kept),
-            )),
+            (Socket::Descriptor(_), Some(kept)) => {
+                Some(std::mem::replace(&mut state.endpoint.socket, Socket::Object(kept)))
+            }
             (_, unused) => {
                 kept = unused;
                 None

@@ -25,12 +25,7 @@ use crate::interop::stdlib;
 /// A connection, made by `create_connection()` and by servers.
 ///
 /// <https://docs.python.org/3/library/asyncio-protocol.html#transports>
-#[pyclass(
-    frozen,
-    weakref,
-    name = "_SelectorSocketTransport",
-    module = "rasyncio"
-)]
+#[pyclass(frozen, weakref, name = "_SelectorSocketTransport", module = "rasyncio")]
 pub(crate) struct TcpTransport {
     pub(super) event_loop: Py<Loop>,
     /// The one that was current when the transport was made: the protocol is called in it.
@@ -81,9 +76,7 @@ impl TcpTransport {
         let py = event_loop.py();
         let fd: RawFd = sock.call_method0(intern!(py, "fileno"))?.extract()?;
         if fd < 0 {
-            return Err(PyValueError::new_err(format!(
-                "Invalid file descriptor: {fd}"
-            )));
+            return Err(PyValueError::new_err(format!("Invalid file descriptor: {fd}")));
         }
         let endpoint = Endpoint::of_object(sock, fd)?;
         let transport = Self::make(event_loop, fd, endpoint, protocol, server)?;
@@ -132,23 +125,11 @@ impl TcpTransport {
         };
         let context = context::copy_current(py)?;
         let event_loop_kept = event_loop.clone().unbind();
-        let transport = Bound::new(
-            py,
-            Self {
-                event_loop: event_loop_kept,
-                context,
-                fd,
-                state: GilCell::new(state),
-            },
-        )?;
+        let transport =
+            Bound::new(py, Self { event_loop: event_loop_kept, context, fd, state: GilCell::new(state) })?;
         let idle = Source::idle_stream(&transport)?;
-        let token = event_loop
-            .get()
-            .with_reactor(py, |reactor| reactor.insert(fd, idle))?;
-        transport
-            .get()
-            .state
-            .with(py, |state| state.token = Some(token));
+        let token = event_loop.get().with_reactor(py, |reactor| reactor.insert(fd, idle))?;
+        transport.get().state.with(py, |state| state.token = Some(token));
         if let Some(server) = server {
             Server::attach(server.bind(py), Some(transport.as_any()))?;
         }
@@ -158,9 +139,9 @@ impl TcpTransport {
     /// asyncio's order: `connection_made()`, then reading begins, then whoever waits for the connection goes on.
     fn begin(this: &Bound<'_, Self>, event_loop: &Bound<'_, Loop>, waiter: Option<Py<Future>>) {
         let transport = this.clone().unbind();
-        event_loop.get().defer(this.py(), move |event_loop| {
-            Self::on_connected(transport.bind(event_loop.py()), waiter)
-        });
+        event_loop
+            .get()
+            .defer(this.py(), move |event_loop| Self::on_connected(transport.bind(event_loop.py()), waiter));
     }
 
     fn on_connected(this: &Bound<'_, Self>, waiter: Option<Py<Future>>) -> PyResult<()> {
@@ -168,9 +149,7 @@ impl TcpTransport {
         let mut outcome = Ok(());
         if let Some(protocol) = this.get().protocol(py) {
             let (protocol, name) = (protocol.bind(py), intern!(py, "connection_made"));
-            let made = this
-                .get()
-                .in_context(py, || call_method_one(protocol, name, this.as_any()));
+            let made = this.get().in_context(py, || call_method_one(protocol, name, this.as_any()));
             if let Err(error) = made {
                 outcome = Self::report_callback(this, protocol, name, this.as_any(), error);
             }
@@ -199,21 +178,12 @@ impl TcpTransport {
     }
 
     #[inline]
-    pub(super) fn in_context<R>(
-        &self,
-        py: Python<'_>,
-        body: impl FnOnce() -> PyResult<R>,
-    ) -> PyResult<R> {
+    pub(super) fn in_context<R>(&self, py: Python<'_>, body: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
         context::run_in(py, &self.context, body)?
     }
 
     pub(super) fn protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.state.with(py, |state| {
-            state
-                .protocol
-                .as_ref()
-                .map(|protocol| protocol.clone_ref(py))
-        })
+        self.state.with(py, |state| state.protocol.as_ref().map(|protocol| protocol.clone_ref(py)))
     }
 
     /// Arms or disarms the socket for `operation`, as the state wants it. On a closed loop there is nothing to do.
@@ -233,11 +203,7 @@ impl TcpTransport {
             return Ok(Ok(()));
         }
         let mut held = armed.then(|| Source::Stream(this.clone().unbind()));
-        let mut idle = if armed {
-            None
-        } else {
-            Some(Source::idle_stream(this)?)
-        };
+        let mut idle = if armed { None } else { Some(Source::idle_stream(this)?) };
         let outcome = event_loop.with_reactor(py, |reactor| {
             let outcome = if armed {
                 reactor.arm(token, operation)
@@ -245,8 +211,8 @@ impl TcpTransport {
                 reactor.disarm(token, operation);
                 Ok(())
             };
-            let waits = reactor.is_armed(token, Operation::Receive)
-                || reactor.is_armed(token, Operation::Send);
+            let waits =
+                reactor.is_armed(token, Operation::Receive) || reactor.is_armed(token, Operation::Send);
             let wanted = if waits { held.take() } else { idle.take() };
             let old = match (wanted, reactor.get_mut(token)) {
                 (Some(wanted), Some(source)) => Some(std::mem::replace(source, wanted)),
@@ -262,9 +228,7 @@ impl TcpTransport {
 
 impl Source {
     fn idle_stream(transport: &Bound<'_, TcpTransport>) -> PyResult<Self> {
-        Ok(Self::IdleStream(
-            PyWeakrefReference::new(transport.as_any())?.unbind(),
-        ))
+        Ok(Self::IdleStream(PyWeakrefReference::new(transport.as_any())?.unbind()))
     }
 }
 
@@ -296,18 +260,14 @@ impl Loop {
             return Ok(());
         }
         let text = transport.repr()?;
-        Err(exceptions::runtime(format!(
-            "File descriptor {fd} is used by transport {text}"
-        )))
+        Err(exceptions::runtime(format!("File descriptor {fd} is used by transport {text}")))
     }
 }
 
 impl Finalize for TcpTransport {
     #[inline]
     fn has_last_words(this: &Bound<'_, Self>) -> bool {
-        this.get()
-            .state
-            .with(this.py(), |state| !state.endpoint.is_closed())
+        this.get().state.with(this.py(), |state| !state.endpoint.is_closed())
     }
 
     /// As asyncio: a transport that nobody closed says so and closes its socket, without a word to the protocol.
@@ -331,10 +291,7 @@ impl TcpTransport {
         let py = this.py();
         let keywords = PyDict::new(py);
         keywords.set_item("source", this)?;
-        let warning = (
-            format!("unclosed transport {}", this.repr()?),
-            py.get_type::<PyResourceWarning>(),
-        );
+        let warning = (format!("unclosed transport {}", this.repr()?), py.get_type::<PyResourceWarning>());
         stdlib(py).warn.bind(py).call(warning, Some(&keywords))?;
         Ok(())
     }

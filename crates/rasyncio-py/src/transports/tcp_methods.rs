@@ -124,18 +124,12 @@ impl TcpTransport {
 
     /// The limits of the write buffer as `(low, high)`.
     fn get_write_buffer_limits(&self, py: Python<'_>) -> (usize, usize) {
-        self.state.with(py, |state| {
-            (state.output.marks.low(), state.output.marks.high())
-        })
+        self.state.with(py, |state| (state.output.marks.low(), state.output.marks.high()))
     }
 
     /// Above `high` unsent bytes the protocol is asked to pause, at `low` to go on.
     #[pyo3(signature = (high = None, low = None))]
-    fn set_write_buffer_limits(
-        this: &Bound<'_, Self>,
-        high: Option<i64>,
-        low: Option<i64>,
-    ) -> PyResult<()> {
+    fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<i64>, low: Option<i64>) -> PyResult<()> {
         Self::set_limits(this, high, low)
     }
 
@@ -180,14 +174,11 @@ impl TcpTransport {
             (false, false) => "",
         };
         let polls = |operation: Operation| {
-            let reactor = self.event_loop.get().with_reactor(py, |reactor| {
-                token.is_some_and(|token| reactor.is_armed(token, operation))
-            });
-            if reactor.unwrap_or(false) {
-                "polling"
-            } else {
-                "idle"
-            }
+            let reactor = self
+                .event_loop
+                .get()
+                .with_reactor(py, |reactor| token.is_some_and(|token| reactor.is_armed(token, operation)));
+            if reactor.unwrap_or(false) { "polling" } else { "idle" }
         };
         let head = format!("<_SelectorSocketTransport{stage} fd={}", self.fd);
         if is_closed || self.event_loop.get().check_usable().is_err() {

@@ -65,20 +65,14 @@ impl TcpTransport {
         let event_loop = own.event_loop.get();
         let running = event_loop.is_turning();
         let mut blocks = blocks;
-        match own
-            .state
-            .with(py, |state| state.accept(&mut blocks, running))
-        {
+        match own.state.with(py, |state| state.accept(&mut blocks, running)) {
             Next::Nothing | Next::Ignore { warn: false } => Ok(()),
-            Next::RefuseAfterEof => Err(exceptions::runtime(format!(
-                "Cannot call {method}() after write_eof()"
-            ))),
+            Next::RefuseAfterEof => {
+                Err(exceptions::runtime(format!("Cannot call {method}() after write_eof()")))
+            }
             Next::Ignore { warn: true } => {
                 let warning = ("socket.send() raised exception.",);
-                stdlib(py)
-                    .logger
-                    .bind(py)
-                    .call_method1(intern!(py, "warning"), warning)?;
+                stdlib(py).logger.bind(py).call_method1(intern!(py, "warning"), warning)?;
                 Ok(())
             }
             Next::SendLater => {
@@ -100,22 +94,15 @@ impl TcpTransport {
 
     /// Sends what this turn collected now; the kernel's last refusal is respected.
     pub(super) fn send_collected(this: &Bound<'_, Self>) -> PyResult<()> {
-        let collected = this.get().state.with(this.py(), |state| {
-            state.output.sending == Sending::Collected
-        });
-        if collected {
-            Self::send_queue(this).map(drop)
-        } else {
-            Ok(())
-        }
+        let collected = this.get().state.with(this.py(), |state| state.output.sending == Sending::Collected);
+        if collected { Self::send_queue(this).map(drop) } else { Ok(()) }
     }
 
     /// The kernel has room again.
     pub(super) fn write_ready(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
-        let waits = this.get().state.with(py, |state| {
-            !state.is_lost() && state.output.sending == Sending::Refused
-        });
+        let waits =
+            this.get().state.with(py, |state| !state.is_lost() && state.output.sending == Sending::Refused);
         if !waits || !Self::send_queue(this)? {
             return Ok(());
         }
@@ -185,9 +172,7 @@ impl TcpTransport {
             return Ok(());
         }
         Self::send_collected(this)?;
-        let is_sent = this.get().state.with(py, |state| {
-            state.output.queue.is_empty() && !state.is_lost()
-        });
+        let is_sent = this.get().state.with(py, |state| state.output.queue.is_empty() && !state.is_lost());
         if is_sent {
             net::shutdown_write(this.get().fd).map_err(|error| exceptions::os_error(&error))?;
         }
@@ -199,10 +184,7 @@ impl TcpTransport {
         if this.get().event_loop.get().check_usable().is_ok() {
             Self::send_collected(this)?;
         }
-        Ok(this
-            .get()
-            .state
-            .with(this.py(), |state| state.output.queue.size()))
+        Ok(this.get().state.with(this.py(), |state| state.output.queue.size()))
     }
 }
 
@@ -235,11 +217,7 @@ impl State {
             Sending::Collected => Next::Nothing,
             Sending::Idle => {
                 output.sending = Sending::Collected;
-                if is_much || !loop_is_running {
-                    Next::SendNow
-                } else {
-                    Next::SendLater
-                }
+                if is_much || !loop_is_running { Next::SendNow } else { Next::SendLater }
             }
         }
     }
@@ -266,9 +244,7 @@ fn block(data: &Bound<'_, PyAny>) -> PyResult<PyBackedBytes> {
         "bytes-like object"
     };
     let name = data.get_type().name()?.repr()?;
-    Err(PyTypeError::new_err(format!(
-        "data argument must be a {expected}, not {name}"
-    )))
+    Err(PyTypeError::new_err(format!("data argument must be a {expected}, not {name}")))
 }
 
 /// The bytes of any bytes-like object, which is what `writelines()` takes.

@@ -121,15 +121,9 @@ struct Model {
 
 impl Model {
     fn take_due(&mut self, end_time: u8) -> Vec<usize> {
-        self.entries
-            .sort_by_key(|(deadline, number, _)| (*deadline, *number));
-        let due = self
-            .entries
-            .partition_point(|(deadline, ..)| *deadline < end_time);
-        self.entries
-            .drain(..due)
-            .map(|(_, number, _)| number)
-            .collect()
+        self.entries.sort_by_key(|(deadline, number, _)| (*deadline, *number));
+        let due = self.entries.partition_point(|(deadline, ..)| *deadline < end_time);
+        self.entries.drain(..due).map(|(_, number, _)| number).collect()
     }
 
     fn first(&self) -> Option<&Item> {
@@ -139,10 +133,7 @@ impl Model {
     }
 
     fn cancelled(&self) -> usize {
-        self.entries
-            .iter()
-            .filter(|(_, _, item)| item.get())
-            .count()
+        self.entries.iter().filter(|(_, _, item)| item.get()).count()
     }
 }
 

@@ -49,31 +49,20 @@ impl Listener {
     /// Accepts connections of `server` from `socket`, which listens already.
     pub(super) fn begin(server: &Bound<'_, Server>, socket: Py<PyAny>) -> PyResult<Py<Self>> {
         let py = server.py();
-        let fd: i32 = socket
-            .bind(py)
-            .call_method0(intern!(py, "fileno"))?
-            .extract()?;
+        let fd: i32 = socket.bind(py).call_method0(intern!(py, "fileno"))?.extract()?;
         let context = match &server.get().context {
             Some(context) => context.clone_ref(py),
             None => context::copy_current(py)?,
         };
         let state = GilCell::default();
-        let listener = Self {
-            server: server.clone().unbind(),
-            socket,
-            context,
-            state,
-        };
+        let listener = Self { server: server.clone().unbind(), socket, context, state };
         let listener = Py::new(py, listener)?;
         let held = listener.clone_ref(py);
         let (token, armed) = server.get().event_loop.get().with_reactor(py, |reactor| {
             let token = reactor.insert(fd, Source::Listener(held));
             (token, reactor.arm(token, Operation::Accept))
         })?;
-        listener
-            .get()
-            .state
-            .with(py, |state| state.token = Some(token));
+        listener.get().state.with(py, |state| state.token = Some(token));
         if let Err(error) = armed {
             Self::end(listener.bind(py))?;
             return Err(exceptions::os_error(&error));
@@ -85,9 +74,7 @@ impl Listener {
     pub(super) fn end(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
         let own = this.get();
-        let (token, resume) = own
-            .state
-            .with(py, |state| (state.token.take(), state.resume.take()));
+        let (token, resume) = own.state.with(py, |state| (state.token.take(), state.resume.take()));
         let event_loop = own.server.get().event_loop.get();
         // A closed loop has let go of it already.
         if let Some(token) = token
@@ -102,10 +89,7 @@ impl Listener {
     }
 
     /// Connections wait. Fails only with what must end the program.
-    pub(crate) fn on_acceptable(
-        this: &Bound<'_, Self>,
-        event_loop: &Bound<'_, Loop>,
-    ) -> PyResult<()> {
+    pub(crate) fn on_acceptable(this: &Bound<'_, Self>, event_loop: &Bound<'_, Loop>) -> PyResult<()> {
         let py = this.py();
         let own = this.get();
         let backlog = usize::try_from(own.server.get().backlog).unwrap_or(0);
@@ -114,10 +98,7 @@ impl Listener {
             let Some(token) = own.state.with(py, |state| state.token) else {
                 return Ok(());
             };
-            match event_loop
-                .get()
-                .with_reactor(py, |reactor| reactor.accept(token))?
-            {
+            match event_loop.get().with_reactor(py, |reactor| reactor.accept(token))? {
                 Ok(accepted) => Self::serve(this, event_loop, accepted)?,
                 Err(error) => match Self::on_failure(this, event_loop, &error)? {
                     After::GoOn => {}
@@ -129,20 +110,13 @@ impl Listener {
     }
 
     /// Makes protocol and transport of one connection. What fails there costs this connection only.
-    fn serve(
-        this: &Bound<'_, Self>,
-        event_loop: &Bound<'_, Loop>,
-        accepted: Accepted,
-    ) -> PyResult<()> {
+    fn serve(this: &Bound<'_, Self>, event_loop: &Bound<'_, Loop>, accepted: Accepted) -> PyResult<()> {
         let py = this.py();
         let own = this.get();
         if event_loop.get().is_debug(py) {
             let peer = address_to_python(py, &accepted.peer)?;
             let arguments = ("%r got a new connection from %r", &own.server, peer);
-            stdlib(py)
-                .logger
-                .bind(py)
-                .call_method1(intern!(py, "debug"), arguments)?;
+            stdlib(py).logger.bind(py).call_method1(intern!(py, "debug"), arguments)?;
         }
         let context = context::run_in(py, &own.context, || context::copy_current(py))??;
         let mut protocol = None;
@@ -191,10 +165,7 @@ impl Listener {
     ) -> PyResult<After> {
         let py = this.py();
         let now = Loop::now(event_loop)?;
-        let failure = this
-            .get()
-            .state
-            .with(py, |state| state.backoff.on_failure(error, now));
+        let failure = this.get().state.with(py, |state| state.backoff.on_failure(error, now));
         let (message, resume_at, report) = match failure {
             AcceptFailure::Drained => return Ok(After::Stop),
             AcceptFailure::Retry => return Ok(After::GoOn),
@@ -209,10 +180,7 @@ impl Listener {
             let report = PyDict::new(py);
             report.set_item("message", message)?;
             report.set_item("exception", exceptions::os_error(error).into_value(py))?;
-            let shown = stdlib(py)
-                .transport_socket
-                .bind(py)
-                .call1((&this.get().socket,))?;
+            let shown = stdlib(py).transport_socket.bind(py).call1((&this.get().socket,))?;
             report.set_item("socket", shown)?;
             event_loop.call_method1(intern!(py, "call_exception_handler"), (report,))?;
         }
@@ -226,13 +194,9 @@ impl Listener {
         let Some(token) = cell.with(py, |state| state.token) else {
             return Ok(());
         };
-        event_loop
-            .get()
-            .with_reactor(py, |reactor| reactor.disarm(token, Operation::Accept))?;
+        event_loop.get().with_reactor(py, |reactor| reactor.disarm(token, Operation::Accept))?;
         let resume = this.getattr(intern!(py, "_resume"))?;
-        let timer = event_loop
-            .call_method1(intern!(py, "call_at"), (resume_at, resume))?
-            .unbind();
+        let timer = event_loop.call_method1(intern!(py, "call_at"), (resume_at, resume))?.unbind();
         let old = cell.with(py, |state| state.resume.replace(timer));
         drop(old);
         event_loop.get().wait_for_descriptor(py, this.clone().unbind());
@@ -243,9 +207,7 @@ impl Listener {
     pub(crate) fn resume(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
         let own = this.get();
-        let (token, timer) = own
-            .state
-            .with(py, |state| (state.token, state.resume.take()));
+        let (token, timer) = own.state.with(py, |state| (state.token, state.resume.take()));
         let (Some(token), Some(timer)) = (token, timer) else {
             return Ok(());
         };
@@ -267,9 +229,7 @@ impl Listener {
         visit.call(&self.server)?;
         visit.call(&self.socket)?;
         visit.call(&self.context)?;
-        self.state
-            .peek(|state| visit.call(&state.resume))
-            .unwrap_or(Ok(()))
+        self.state.peek(|state| visit.call(&state.resume)).unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {
@@ -319,10 +279,7 @@ fn report_connection(
         return Err(error.clone_ref(py));
     }
     let report = PyDict::new(py);
-    report.set_item(
-        "message",
-        "Error on transport creation for incoming connection",
-    )?;
+    report.set_item("message", "Error on transport creation for incoming connection")?;
     report.set_item("exception", error.raised(py))?;
     if let Some(protocol) = protocol {
         report.set_item("protocol", protocol)?;

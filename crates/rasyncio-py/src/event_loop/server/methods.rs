@@ -25,10 +25,7 @@ impl Server {
         let py = this.py();
         let own = this.get();
         if own.state.with(py, |state| state.forever.is_some()) {
-            let text = format!(
-                "server {} is already being awaited on serve_forever()",
-                this.repr()?
-            );
+            let text = format!("server {} is already being awaited on serve_forever()", this.repr()?);
             return Err(exceptions::runtime(text));
         }
         if own.is_closed(py) {
@@ -147,9 +144,7 @@ impl Server {
 
     fn __aenter__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, Coroutine>> {
         let server = this.clone().unbind();
-        Coroutine::make(this.py(), "Server.__aenter__", async move {
-            Ok(server.into_any())
-        })
+        Coroutine::make(this.py(), "Server.__aenter__", async move { Ok(server.into_any()) })
     }
 
     #[pyo3(signature = (*_exception))]
@@ -212,17 +207,12 @@ impl Server {
     /// A `weakref.WeakSet` of the transports, as asyncio has since 3.13; a copy.
     #[getter]
     fn _clients<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let class = py
-            .import(intern!(py, "weakref"))?
-            .getattr(intern!(py, "WeakSet"))?;
+        let class = py.import(intern!(py, "weakref"))?.getattr(intern!(py, "WeakSet"))?;
         class.call1((self.transports(py),))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(format!(
-            "<Server sockets={}>",
-            self.shown_sockets(py)?.repr()?
-        ))
+        Ok(format!("<Server sockets={}>", self.shown_sockets(py)?.repr()?))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -1,0 +1,145 @@
+//! Running one entry of the ready queue, and reporting one that raised.
+//!
+//! Everything but SystemExit and KeyboardInterrupt ends in the exception handler, as if a `Handle` had run it.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use rasyncio_core::reactor::Operation;
+
+use super::{Loop, Ready, Source};
+use crate::exceptions::Raised;
+use crate::ffi::call::call_one;
+use crate::ffi::context;
+use crate::futures::Future;
+use crate::handles::{Handle, format_callback};
+use crate::interop::must_propagate;
+use crate::tasks::{TaskStep, TaskWakeup, step};
+use crate::transports::tcp::TcpTransport;
+
+impl Loop {
+    /// Runs one entry. Everything but SystemExit and KeyboardInterrupt ends in the exception handler.
+    #[inline]
+    pub(super) fn run_entry(this: &Bound<'_, Self>, entry: Ready) -> PyResult<()> {
+        let py = this.py();
+        match entry {
+            Ready::Step(task) => {
+                let task = task.into_bound(py);
+                step::run(this, &task).or_else(|error| Self::report_step(this, &task, error))
+            }
+            Ready::Wakeup { task, future } => {
+                let (task, future) = (task.into_bound(py), future.into_bound(py));
+                step::run_wakeup(this, &task, &future)
+                    .or_else(|error| Self::report_wakeup(this, &task, &future, error))
+            }
+            Ready::Throw { task, exception } => {
+                let task = task.into_bound(py);
+                let error = PyErr::from_value(exception.into_bound(py));
+                step::run_throwing(this, &task, error).or_else(|error| Self::report_step(this, &task, error))
+            }
+            Ready::Handle(handle) => {
+                this.get().leave_task(this)?;
+                Handle::run(&handle.into_bound(py))
+            }
+            Ready::FutureCallback { callback, future, context } => {
+                this.get().leave_task(this)?;
+                Self::run_future_callback(this, &callback, &future, &context)
+            }
+            Ready::Io { token, operation } => {
+                this.get().leave_task(this)?;
+                Self::run_io(this, token, operation)
+            }
+            Ready::Deferred(work) => {
+                this.get().leave_task(this)?;
+                work(this)
+            }
+        }
+    }
+
+    fn run_io(
+        this: &Bound<'_, Self>,
+        token: rasyncio_core::reactor::Token,
+        operation: Operation,
+    ) -> PyResult<()> {
+        enum Behind {
+            Stream(Py<TcpTransport>),
+            Listener(Py<super::server::Listener>),
+        }
+        let py = this.py();
+        // The descriptor may have been given up since the kernel told of it: then its token is no longer known.
+        let behind = this.get().reactor.with(py, |reactor| match reactor.as_ref()?.get(token)? {
+            Source::Stream(transport) => Some(Behind::Stream(transport.clone_ref(py))),
+            Source::Listener(listener) => Some(Behind::Listener(listener.clone_ref(py))),
+            Source::Watch { .. } | Source::IdleStream(_) | Source::Signals => None,
+        });
+        match behind {
+            Some(Behind::Stream(transport)) => TcpTransport::on_io(transport.bind(py), this, operation),
+            Some(Behind::Listener(listener)) => {
+                super::server::Listener::on_acceptable(listener.bind(py), this)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn run_future_callback(
+        this: &Bound<'_, Self>,
+        callback: &Py<PyAny>,
+        future: &Py<Future>,
+        callback_context: &Py<PyAny>,
+    ) -> PyResult<()> {
+        let py = this.py();
+        let future = future.bind(py).as_any();
+        let outcome = context::run_in(py, callback_context, || call_one(callback.bind(py), future));
+        match outcome.and_then(|result| result) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let arguments = PyTuple::new(py, [future])?;
+                Self::report_callback(this, callback.clone_ref(py), &arguments, error)
+            }
+        }
+    }
+
+    fn report_step(
+        this: &Bound<'_, Self>,
+        task: &Bound<'_, crate::tasks::Task>,
+        error: PyErr,
+    ) -> PyResult<()> {
+        let py = this.py();
+        let callback = TaskStep::make(py, task.clone().unbind(), None)?.into_any();
+        Self::report_callback(this, callback, &PyTuple::empty(py), error)
+    }
+
+    fn report_wakeup(
+        this: &Bound<'_, Self>,
+        task: &Bound<'_, crate::tasks::Task>,
+        future: &Bound<'_, PyAny>,
+        error: PyErr,
+    ) -> PyResult<()> {
+        let py = this.py();
+        let callback = TaskWakeup::make(py, task.clone().unbind())?.into_any();
+        Self::report_callback(this, callback, &PyTuple::new(py, [future])?, error)
+    }
+
+    /// Tells the exception handler of a callback that raised, as a `Handle` would.
+    fn report_callback(
+        this: &Bound<'_, Self>,
+        callback: Py<PyAny>,
+        arguments: &Bound<'_, PyTuple>,
+        error: PyErr,
+    ) -> PyResult<()> {
+        let py = this.py();
+        if must_propagate(py, &error) {
+            return Err(error);
+        }
+        let arguments = arguments.clone().unbind();
+        let source = format_callback(this.as_any(), Some(&callback), Some(&arguments))?;
+        let event_loop = this.clone().into_any().unbind();
+        let handle = Handle::make(py, callback, arguments, event_loop, None, false)?;
+        let report = PyDict::new(py);
+        report.set_item("message", format!("Exception in callback {source}"))?;
+        report.set_item("exception", error.raised(py))?;
+        report.set_item("handle", handle)?;
+        this.call_method1(intern!(py, "call_exception_handler"), (report,))?;
+        Ok(())
+    }
+}
