@@ -248,11 +248,28 @@ def test_a_name_imported_before_install_still_works_on_our_loop(program: Program
             print(await gather(create_task(child(), name="one"), Task(child(), name="two")))
             print(await wait_for(child(), 60) is not None)
             print(isinstance(current_task(), Task), isinstance(get_running_loop().create_future(), Future))
-            print(isinstance(future, asyncio.Future))
+            print(asyncio.isfuture(future), isinstance(future, Future))
 
         asyncio.run(main())
         """)
-        == "a future of the standard library\n['one', 'two']\nTrue\nTrue True\nTrue\n"
+        == "a future of the standard library\n['one', 'two']\nTrue\nTrue True\nTrue True\n"
+    )
+
+
+def test_a_future_made_through_an_earlier_name_is_none_of_the_installed_class(program: Program) -> None:
+    assert (
+        program("""
+        from asyncio import Future
+        import rasyncio
+        rasyncio.install()
+
+        async def main():
+            future = Future()
+            print(asyncio.isfuture(future), isinstance(future, Future), isinstance(future, asyncio.Future))
+
+        asyncio.run(main())
+        """)
+        == "True True False\n"
     )
 
 
