@@ -26,6 +26,9 @@ NAMESPACES = """
     # This package gives its names only when they are asked for.
     concurrent.futures.ThreadPoolExecutor
 
+    # asyncio makes its policy when it first needs one, and asyncio.run() needs one.
+    asyncio.set_event_loop(None)
+
     PACKAGES = "asyncio _asyncio concurrent contextvars selectors signal socket ssl threading".split()
     WATCHED = [name for name in sys.modules if name.split(".")[0] in PACKAGES]
 

@@ -49,6 +49,7 @@ pub(crate) struct Stdlib {
     pub(crate) ssl_socket: Option<Py<PyAny>>,
     pub(crate) ssl_context: Option<Py<PyAny>>,
     pub(crate) runner_class: Py<PyAny>,
+    pub(crate) set_event_loop: Py<PyAny>,
     /// `signal.set_wakeup_fd`, which is called even when the interpreter is about to end.
     pub(crate) set_wakeup_fd: Py<PyAny>,
     set_running_loop: Py<PyAny>,
@@ -133,6 +134,7 @@ impl Stdlib {
             ssl_socket: take("ssl", "SSLSocket").ok(),
             ssl_context: take("ssl", "SSLContext").ok(),
             runner_class: take("asyncio.runners", "Runner")?,
+            set_event_loop: take("asyncio.events", "set_event_loop")?,
             set_wakeup_fd: take("signal", "set_wakeup_fd")?,
             set_running_loop: take("asyncio.events", "_set_running_loop")?,
             get_running_loop: take("asyncio.events", "_get_running_loop")?,

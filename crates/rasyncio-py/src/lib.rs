@@ -25,6 +25,7 @@ mod _rasyncio {
     use crate::event_loop::{CallSoon, CreateTask};
     #[pymodule_export]
     use crate::event_loop::{Loop, Server};
+    use crate::futures::SetResult;
     #[pymodule_export]
     use crate::futures::{Future, FutureIter};
     #[pymodule_export]
@@ -56,6 +57,7 @@ mod _rasyncio {
         crate::ffi::slots::install_send::<FutureIter>(py);
         crate::ffi::slots::install_send::<Coroutine>(py);
         crate::ffi::methods::install::<CallSoon>(py)?;
+        crate::ffi::methods::install::<SetResult>(py)?;
         crate::ffi::methods::install::<CreateTask>(py)?;
         crate::policy::add_classes(module)
     }

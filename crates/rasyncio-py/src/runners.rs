@@ -1,8 +1,11 @@
 //! `run()` and `Runner` (asyncio: runners.py): the standard library's runner with our loop.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyCFunction, PyDict};
 
 use crate::exceptions::{self, Raised};
 use crate::interop::stdlib;
@@ -15,6 +18,8 @@ use crate::policy;
 #[pyclass(frozen, subclass, name = "Runner", module = "rasyncio")]
 pub(crate) struct Runner {
     inner: Py<PyAny>,
+    /// Our loop became this thread's current one, as that of asyncio's Runner does.
+    is_current: Arc<AtomicBool>,
 }
 
 impl Runner {
@@ -23,15 +28,27 @@ impl Runner {
         debug: Option<&Bound<'_, PyAny>>,
         loop_factory: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
+        let is_current = Arc::new(AtomicBool::new(false));
         let factory = match loop_factory {
             Some(factory) => factory.clone(),
-            None => policy::loop_factory(py)?,
+            None => Self::default_factory(py, Arc::clone(&is_current))?.into_any(),
         };
         let keywords = PyDict::new(py);
         keywords.set_item("debug", debug)?;
         keywords.set_item("loop_factory", factory)?;
         let inner = stdlib(py).runner_class.bind(py).call((), Some(&keywords))?.unbind();
-        Ok(Self { inner })
+        Ok(Self { inner, is_current })
+    }
+
+    /// Makes the loop, and makes it the current one: asyncio does that for loops that do not come from a `loop_factory`.
+    fn default_factory(py: Python<'_>, is_current: Arc<AtomicBool>) -> PyResult<Bound<'_, PyCFunction>> {
+        PyCFunction::new_closure(py, None, None, move |arguments, _| -> PyResult<Py<PyAny>> {
+            let py = arguments.py();
+            let event_loop = policy::new_event_loop(py)?;
+            stdlib(py).set_event_loop.bind(py).call1((&event_loop,))?;
+            is_current.store(true, Ordering::Relaxed);
+            Ok(event_loop)
+        })
     }
 }
 
@@ -65,8 +82,11 @@ impl Runner {
 
     /// Cancels what is still running, closes asynchronous generators, the executor and the loop.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        self.inner.bind(py).call_method0(intern!(py, "close"))?;
-        Ok(())
+        let closed = self.inner.bind(py).call_method0(intern!(py, "close"));
+        if self.is_current.swap(false, Ordering::Relaxed) {
+            stdlib(py).set_event_loop.bind(py).call1((py.None(),))?;
+        }
+        closed.map(drop)
     }
 
     /// The loop, made when it is first asked for.

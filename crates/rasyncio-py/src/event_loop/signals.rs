@@ -115,7 +115,8 @@ impl Loop {
         for number in numbers {
             this.call_method1(intern!(py, "_handle_signal"), (i32::from(number),))?;
         }
-        Ok(())
+        // Python's own handlers of these signals may not have run yet, and with their numbers out of the pipe nothing would end the next wait.
+        py.check_signals()
     }
 
     /// The loop is being closed: no handler stays behind.

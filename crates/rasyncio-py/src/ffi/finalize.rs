@@ -17,14 +17,24 @@ pub(crate) trait Finalize: PyTypeInfo + Sized {
     /// Called at most once per object; the object may be kept alive from here.
     fn finalize(this: &Bound<'_, Self>);
 
-    /// Lets go of the Python objects that it holds, one reference count each. The destructor behind it would do that too, but asks for each of
-    /// them whether this thread is attached to the interpreter.
-    fn release(this: &Bound<'_, Self>) {
+    /// Lets go of what the object holds. The destructor behind it would do that too, but asks for each Python object whether this thread is
+    /// attached to the interpreter.
+    fn release(this: &Bound<'_, Self>) -> Released {
         let _ = this;
+        Released::Nothing
     }
 
     /// Where the destructor that PyO3 made for this class is remembered.
     fn destructor() -> &'static OnceLock<ffi::destructor>;
+}
+
+/// What is left in a dying object.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Released {
+    /// Everything is still there: the destructor has to do it all.
+    Nothing,
+    /// The Rust part holds nothing that needs to be dropped, no box and no Python object.
+    Everything,
 }
 
 /// Puts `T::finalize` into the type of `T`.
@@ -81,9 +91,51 @@ unsafe extern "C" fn dealloc<T: Finalize>(object: *mut ffi::PyObject) {
             return;
         }
     }
-    T::release(this);
+    // SAFETY: a dying object must be hidden from the collector before it is taken apart.
+    unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
+    if T::release(this) == Released::Everything && free::<T>(py, object) {
+        return;
+    }
     if let Some(original) = T::destructor().get() {
         // SAFETY: the destructor that PyO3 made for exactly this class.
         unsafe { original(object) };
     }
+}
+
+/// Frees an object whose Rust part holds nothing any more: what is left are weak references and the dictionary of attributes.
+///
+/// The destructor of PyO3 does the same and more, which is a tenth of the life of a task. False, and nothing done, where the type keeps them
+/// in another way than at an offset of the object.
+fn free<T: Finalize>(py: Python<'_>, object: *mut ffi::PyObject) -> bool {
+    let class = T::type_object_raw(py);
+    // SAFETY: a type object of ours, which lives for ever.
+    let weak_references = unsafe { (*class).tp_weaklistoffset };
+    // SAFETY: as above.
+    let dictionary = unsafe { (*class).tp_dictoffset };
+    if weak_references <= 0 || dictionary <= 0 {
+        return false;
+    }
+    // SAFETY: the type says that its objects have a pointer there, NULL or to a weak reference.
+    let list = unsafe { object.byte_offset(weak_references).cast::<*mut ffi::PyObject>() };
+    // SAFETY: as above.
+    if !unsafe { *list }.is_null() {
+        // SAFETY: the object is dying and whole.
+        unsafe { ffi::PyObject_ClearWeakRefs(object) };
+    }
+    // SAFETY: the type says that its objects have a pointer there, NULL or to a dictionary that they own.
+    let place = unsafe { object.byte_offset(dictionary).cast::<*mut ffi::PyObject>() };
+    // SAFETY: as above; the reference is taken over.
+    let attributes = unsafe { std::mem::replace(&mut *place, std::ptr::null_mut()) };
+    // SAFETY: as above.
+    drop(unsafe { Bound::from_owned_ptr_or_opt(py, attributes) });
+    // SAFETY: the object's own type, which may be a subclass written in Python.
+    let own_class = unsafe { ffi::Py_TYPE(object) };
+    // SAFETY: every type has the slot.
+    if let Some(tp_free) = unsafe { (*own_class).tp_free } {
+        // SAFETY: the object holds nothing any more and nobody refers to it.
+        unsafe { tp_free(object.cast()) };
+    }
+    // SAFETY: an object of a heap type owns a reference to it.
+    unsafe { ffi::Py_DECREF(own_class.cast()) };
+    true
 }

@@ -43,6 +43,21 @@ impl<'py> Arguments<'_, 'py> {
         Ok(self.value(0))
     }
 
+    /// The one argument of a method that takes no other, or TypeError as the interpreter words it for such methods.
+    #[inline]
+    pub(crate) fn only(&self, method: &str) -> PyResult<&Bound<'py, PyAny>> {
+        if self.names.is_some_and(|names| !names.is_empty()) {
+            return Err(PyTypeError::new_err(format!("{method}() takes no keyword arguments")));
+        }
+        if self.positional != 1 {
+            let count = self.positional;
+            return Err(PyTypeError::new_err(format!(
+                "{method}() takes exactly one argument ({count} given)"
+            )));
+        }
+        Ok(self.value(0))
+    }
+
     /// How many positional arguments there are.
     #[inline]
     pub(crate) fn positional(&self) -> usize {

@@ -36,13 +36,23 @@ impl FutureIter {
         else {
             return Sent::Returned(py.None().into_bound(py));
         };
-        let waits = future.get().state.with(py, |state| {
-            let waits = state.status == Status::Pending && !state.blocking;
-            state.blocking |= waits;
-            waits
+        let seen = future.get().state.with(py, |state| match (state.status, &state.outcome) {
+            (Status::Pending, _) if !state.blocking => {
+                state.blocking = true;
+                Seen::Waits
+            }
+            (Status::Finished, Some(result)) if !state.failed => {
+                Seen::Result(result.clone_ref(py).into_bound(py))
+            }
+            _ => Seen::Other,
         });
-        if waits {
-            return Sent::Yielded(future.into_any());
+        match seen {
+            Seen::Waits => return Sent::Yielded(future.into_any()),
+            Seen::Result(result) => {
+                drop(self.future.take(py).map(|future| future.into_bound(py)));
+                return Sent::Returned(result);
+            }
+            Seen::Other => {}
         }
         let sent = match future.get().outcome(py) {
             Outcome::Pending => return Sent::Raised(exceptions::runtime("await wasn't used with future")),
@@ -52,6 +62,13 @@ impl FutureIter {
         drop(self.future.take(py).map(|future| future.into_bound(py)));
         sent
     }
+}
+
+/// The two usual things that a step finds; everything else takes the long way.
+enum Seen<'py> {
+    Waits,
+    Result(Bound<'py, PyAny>),
+    Other,
 }
 
 impl Recycle for FutureIter {

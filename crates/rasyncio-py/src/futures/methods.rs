@@ -1,5 +1,7 @@
 //! What Python sees of a `Future`.
 
+use std::ffi::CStr;
+
 use pyo3::exceptions::PyValueError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -10,6 +12,7 @@ use super::{Future, FutureIter, Outcome, message_slot};
 use crate::exceptions;
 use crate::ffi::cell::GilCell;
 use crate::ffi::context;
+use crate::ffi::methods::{Arguments, FastMethod};
 use crate::interop::stdlib;
 use crate::tasks::TaskWakeup;
 
@@ -75,13 +78,8 @@ impl Future {
         }
     }
 
-    /// Ends with `result`. Raises InvalidStateError when it is done already.
-    fn set_result(this: &Bound<'_, Self>, result: Py<PyAny>) -> PyResult<()> {
-        this.get().event_loop(this.py())?;
-        Self::finish(this, result)
-    }
-
     /// Ends with `exception`, an instance or a class. Raises InvalidStateError when it is done already, TypeError for anything else.
+    #[pyo3(signature = (exception, /))]
     fn set_exception(this: &Bound<'_, Self>, exception: &Bound<'_, PyAny>) -> PyResult<()> {
         this.get().event_loop(this.py())?;
         if this.get().is_done(this.py()) {
@@ -313,5 +311,23 @@ pub(crate) fn with_own_name(object: &Bound<'_, PyAny>, name: &str, show: &Py<PyA
     match text.strip_prefix('<').and_then(|text| text.strip_prefix(name)) {
         Some(rest) => Ok(format!("<{}{rest}", object.get_type().name()?)),
         None => Ok(text),
+    }
+}
+
+/// `Future.set_result()`.
+pub(crate) struct SetResult;
+
+impl FastMethod for SetResult {
+    type Class = Future;
+    const NAME: &'static CStr = c"set_result";
+    const DOCUMENTATION: &'static CStr = c"set_result($self, result, /)\n--\n\n\
+        Ends with `result`. Raises InvalidStateError when it is done already.";
+
+    #[inline]
+    fn call<'py>(this: &Bound<'py, Future>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        let result = arguments.only("Future.set_result")?.clone().unbind();
+        this.get().check_initialised(this.py())?;
+        Future::finish(this, result)?;
+        Ok(this.py().None().into_bound(this.py()))
     }
 }

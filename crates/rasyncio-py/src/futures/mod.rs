@@ -15,13 +15,14 @@ use pyo3::types::{IntoPyDict, PyDict};
 use pyo3::{ffi, intern};
 
 pub(crate) use iterator::FutureIter;
+pub(crate) use methods::SetResult;
 pub(crate) use methods::with_own_name;
 use state::{Callback, Callbacks, FutureState, Status};
 
 use crate::event_loop::{Loop, Ready};
 use crate::exceptions;
 use crate::ffi::cell::GilCell;
-use crate::ffi::finalize::Finalize;
+use crate::ffi::finalize::{Finalize, Released};
 use crate::ffi::slots::AwaitSlot;
 use crate::interop::stdlib;
 use crate::tasks::TaskWakeup;
@@ -83,6 +84,21 @@ impl Future {
         self.state
             .with(py, |state| state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)))
             .ok_or_else(|| exceptions::runtime("Future object is not initialized."))
+    }
+
+    /// RuntimeError when `__init__` never ran.
+    #[inline]
+    pub(crate) fn check_initialised(&self, py: Python<'_>) -> PyResult<()> {
+        if self.state.with(py, |state| state.event_loop.is_some()) {
+            return Ok(());
+        }
+        Err(exceptions::runtime("Future object is not initialized."))
+    }
+
+    /// Whether it ended with a result: neither pending nor cancelled nor failed.
+    #[inline]
+    pub(crate) fn has_result(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.status == Status::Finished && !state.failed)
     }
 
     /// Result or exception if there is one; the exception then counts as retrieved.
@@ -326,12 +342,13 @@ impl Future {
     /// Lets go of everything: the future is dying.
     #[inline]
     pub(crate) fn release_state(&self, py: Python<'_>) {
-        let (event_loop, outcome, callbacks) = self.state.with(py, |state| {
-            (state.event_loop.take(), state.outcome.take(), std::mem::take(&mut state.callbacks))
+        let (event_loop, outcome, callbacks, extra) = self.state.with(py, |state| {
+            let callbacks = std::mem::take(&mut state.callbacks);
+            (state.event_loop.take(), state.outcome.take(), callbacks, state.extra.take())
         });
         drop(event_loop.map(|event_loop| event_loop.into_bound(py)));
         drop(outcome.map(|outcome| outcome.into_bound(py)));
-        drop(callbacks);
+        drop((callbacks, extra));
     }
 
     /// What a dying future, and a task after its own words, has to say.
@@ -369,8 +386,9 @@ impl Finalize for Future {
         Self::last_words(this);
     }
 
-    fn release(this: &Bound<'_, Self>) {
+    fn release(this: &Bound<'_, Self>) -> Released {
         Self::release_state(this.get(), this.py());
+        Released::Everything
     }
 
     fn destructor() -> &'static OnceLock<ffi::destructor> {

@@ -22,7 +22,7 @@ pub(crate) use wakeup::{TaskStep, TaskWakeup};
 
 use crate::event_loop::Loop;
 use crate::ffi::cell::GilCell;
-use crate::ffi::finalize::Finalize;
+use crate::ffi::finalize::{Finalize, Released};
 use crate::ffi::slots::AwaitSlot;
 use crate::futures::Future;
 use crate::futures::state::Status;
@@ -199,16 +199,18 @@ impl Finalize for Task {
         Future::last_words(this.as_super());
     }
 
-    fn release(this: &Bound<'_, Self>) {
+    fn release(this: &Bound<'_, Self>) -> Released {
         let py = this.py();
-        let (coroutine, context, waiter) = this
-            .get()
-            .state
-            .with(py, |state| (state.coroutine.take(), state.context.take(), state.waiter.take()));
+        let (coroutine, context, waiter, name) = this.get().state.with(py, |state| {
+            let name = std::mem::replace(&mut state.name, Name::Number(0));
+            (state.coroutine.take(), state.context.take(), state.waiter.take(), name)
+        });
+        drop(name);
         drop(coroutine.map(|coroutine| coroutine.into_bound(py)));
         drop(context.map(|context| context.into_bound(py)));
         drop(waiter.map(|waiter| waiter.into_bound(py)));
         this.as_super().get().release_state(py);
+        Released::Everything
     }
 
     fn destructor() -> &'static OnceLock<ffi::destructor> {

@@ -115,6 +115,9 @@ pub(super) fn wakeup_in_place(task: &Bound<'_, Task>, future: &Bound<'_, PyAny>)
 fn error_of(future: &Bound<'_, PyAny>) -> Option<PyErr> {
     let py = future.py();
     if let Some(native) = as_future(future) {
+        if native.get().has_result(py) {
+            return None;
+        }
         return match native.get().outcome(py) {
             Outcome::Raise(error) => Some(error),
             Outcome::Pending | Outcome::Result(_) => None,
