@@ -1,6 +1,7 @@
-"""``python -m rasyncio script.py ARGS`` and ``python -m rasyncio -m module ARGS``: an unmodified program on rasyncio.
+"""``python -m rasyncio script.py ARGS`` and ``-m module ARGS``: an unmodified program on rasyncio.
 
-``install()``, then the program as ``python`` itself would run it: ``sys.argv``, ``sys.path[0]``, ``__main__``, tracebacks, exit status.
+``install()``, then the program as ``python`` itself would run it: ``sys.argv``, ``sys.path[0]``,
+``__main__``, tracebacks, exit status.
 """
 
 import builtins
@@ -15,7 +16,10 @@ from typing import NoReturn
 
 import rasyncio
 
-USAGE = "usage: python -m rasyncio script.py [ARGUMENT ...]\n       python -m rasyncio -m module [ARGUMENT ...]\n"
+USAGE = """\
+usage: python -m rasyncio script.py [ARGUMENT ...]
+       python -m rasyncio -m module [ARGUMENT ...]
+"""
 
 
 def fresh_main(code: types.CodeType) -> dict[str, object]:

@@ -1,6 +1,5 @@
 //! `EventLoop` as Python sees it, `new_event_loop()` and `EventLoopPolicy` (asyncio: events.py, `unix_events.py`).
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
@@ -57,9 +56,4 @@ fn make_class<'py>(
 pub(crate) fn new_event_loop(py: Python<'_>) -> PyResult<Py<PyAny>> {
     let class = EVENT_LOOP.get(py).expect("made when the module was imported");
     Ok(class.bind(py).call0()?.unbind())
-}
-
-/// `rasyncio.new_event_loop` itself, as an object.
-pub(crate) fn loop_factory(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    py.import(intern!(py, "rasyncio._rasyncio"))?.getattr(intern!(py, "new_event_loop"))
 }
