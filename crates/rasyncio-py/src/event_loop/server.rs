@@ -47,8 +47,8 @@ struct State {
     /// Those in `wait_closed()`; None when they were woken.
     waiters: Option<Vec<Py<Future>>>,
     serving: bool,
-    /// What `serve_forever()` waits for.
-    forever: Option<Py<Future>>,
+    /// What `serve_forever()` waits for. Only its coroutine holds it, which shows it to the garbage collector.
+    forever: Option<Py<PyWeakrefReference>>,
     /// What goes when the server is closed.
     socket_file: Option<SocketFile>,
 }
@@ -146,9 +146,10 @@ impl Server {
             file.remove(py)?;
         }
         if let Some(forever) = forever
+            && let Some(forever) = forever.bind(py).upgrade_as::<Future>()?
             && !forever.get().is_done(py)
         {
-            Future::cancel(forever.bind(py), None)?;
+            Future::cancel(&forever, None)?;
         }
         Self::wake_when_over(this)
     }

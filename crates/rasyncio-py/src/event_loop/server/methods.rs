@@ -3,7 +3,7 @@
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyTuple, PyWeakrefReference};
 
 use super::{Server, closed};
 use crate::coroutines::{Coroutine, wait_for};
@@ -33,8 +33,8 @@ impl Server {
         }
         Self::begin_serving(this)?;
         let forever = Self::future(this)?;
-        let kept = forever.clone_ref(py);
-        let old = own.state.with(py, |state| state.forever.replace(kept));
+        let known = PyWeakrefReference::new(forever.bind(py))?.unbind();
+        let old = own.state.with(py, |state| state.forever.replace(known));
         drop(old);
         Ok(forever)
     }
