@@ -128,6 +128,14 @@ def selected_ids(metafunc: pytest.Metafunc) -> set[str]:
 
 
 @pytest.fixture(autouse=True)
+def asyncgen_hooks_restored() -> Iterator[None]:
+    """A refused ``run_forever`` of asyncio 3.13.0 leaves the hooks of its loop to the tests behind it."""
+    before = sys.get_asyncgen_hooks()
+    yield
+    sys.set_asyncgen_hooks(*before)
+
+
+@pytest.fixture(autouse=True)
 def _end_the_run_when_a_test_hangs(request: pytest.FixtureRequest) -> Iterator[None]:
     mark = request.node.get_closest_marker("hang_limit")
     limit = float(mark.args[0]) if mark is not None else HANG_LIMIT_SECONDS
