@@ -66,7 +66,7 @@ impl Bell {
         if self.state.with(py, |state| std::mem::take(&mut state.rung)) {
             return Ok(None);
         }
-        let waiter = Bound::new(py, Future::pending(event_loop.clone_ref(py).into_any(), true))?;
+        let waiter = Bound::new(py, Future::pending(event_loop.clone_ref(py).into_any()))?;
         let known = PyWeakrefReference::new(&waiter)?.unbind();
         let old = self.state.with(py, |state| state.waiter.replace(known));
         drop(old);

@@ -333,7 +333,7 @@ fn begin(
     let py = event_loop.py();
     sock.call_method1(intern!(py, "setblocking"), (false,))?;
     let protocol = factory.call0()?;
-    let waiter = Bound::new(py, Future::pending(event_loop.clone().into_any().unbind(), true))?;
+    let waiter = Bound::new(py, Future::pending(event_loop.clone().into_any().unbind()))?;
     let descriptor = sock.call_method0(intern!(py, "fileno"))?.extract()?;
     event_loop.get().check_not_transport(py, descriptor)?;
     let transport = if let Some(options) = tls {

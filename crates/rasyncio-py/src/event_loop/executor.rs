@@ -140,7 +140,7 @@ impl Shutdown {
         let Some(executor) = executor else {
             return Ok(None);
         };
-        let ended = Py::new(py, Future::pending(event_loop.clone().into_any().unbind(), true))?;
+        let ended = Py::new(py, Future::pending(event_loop.clone().into_any().unbind()))?;
         // First, as it is what fails when the timeout is no number.
         let timer = match timeout {
             Some(timeout) => Some(start_timer(event_loop, timeout, &ended)?),

@@ -164,7 +164,7 @@ impl Loop {
 
     /// A `Future` of this loop.
     fn create_future(this: &Bound<'_, Self>) -> PyResult<Future> {
-        let future = Future::pending(this.clone().into_any().unbind(), true);
+        let future = Future::pending(this.clone().into_any().unbind());
         if this.get().is_debug(this.py()) {
             future.initialise(this.as_any())?;
         }

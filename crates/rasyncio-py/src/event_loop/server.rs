@@ -228,7 +228,7 @@ impl Server {
 
     fn future(this: &Bound<'_, Self>) -> PyResult<Py<Future>> {
         let event_loop = this.get().event_loop.clone_ref(this.py());
-        Py::new(this.py(), Future::pending(event_loop.into_any(), true))
+        Py::new(this.py(), Future::pending(event_loop.into_any()))
     }
 
     /// The transports that are not gone.

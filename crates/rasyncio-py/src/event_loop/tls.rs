@@ -182,7 +182,7 @@ impl Upgrade {
         server_side: bool,
     ) -> PyResult<Self> {
         let py = event_loop.py();
-        let waiter = Bound::new(py, Future::pending(event_loop.clone().into_any().unbind(), true))?;
+        let waiter = Bound::new(py, Future::pending(event_loop.clone().into_any().unbind()))?;
         let tls = options.make(event_loop, protocol, Some(&waiter), server_side, false)?;
         let carrier = transport.bind(py);
         // Nothing may be received between the change of protocols and connection_made().

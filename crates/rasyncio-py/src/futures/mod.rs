@@ -43,12 +43,11 @@ pub(crate) enum Outcome<'py> {
 }
 
 impl Future {
-    /// A pending future of `event_loop`, which is ours when `native`.
+    /// A pending future of `event_loop`.
     #[inline]
-    pub(crate) fn pending(event_loop: Py<PyAny>, native: bool) -> Self {
+    pub(crate) fn pending(event_loop: Py<PyAny>) -> Self {
         let mut state = FutureState::uninitialised();
         state.event_loop = Some(event_loop);
-        state.native = native;
         Self { state: GilCell::new(state) }
     }
 
@@ -59,7 +58,6 @@ impl Future {
         let traceback = if debug { Some(stdlib(py).extract_stack.bind(py).call0()?.unbind()) } else { None };
         let mut fresh = FutureState::uninitialised();
         fresh.event_loop = Some(event_loop.clone().unbind());
-        fresh.native = event_loop.is_instance_of::<Loop>();
         if traceback.is_some() {
             fresh.extra().source_traceback = traceback;
         }

@@ -90,15 +90,9 @@ pub(crate) struct Extra {
 }
 
 /// The changing part of a `Future`.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "four independent facts; together with the status they fit into a word"
-)]
 pub(crate) struct FutureState {
     /// None until `__init__` ran: a subclass may forget to call it.
     pub(crate) event_loop: Option<Py<PyAny>>,
-    /// The loop is a `Loop` of ours.
-    pub(crate) native: bool,
     pub(crate) status: Status,
     /// `outcome` is an exception, not a result.
     pub(crate) failed: bool,
@@ -115,7 +109,6 @@ impl FutureState {
     pub(crate) const fn uninitialised() -> Self {
         Self {
             event_loop: None,
-            native: false,
             status: Status::Pending,
             failed: false,
             log_traceback: false,

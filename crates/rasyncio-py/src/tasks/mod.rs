@@ -109,7 +109,7 @@ impl Task {
         context: Py<PyAny>,
     ) -> PyResult<Bound<'py, Self>> {
         let py = event_loop.py();
-        let future = Future::pending(event_loop.clone().into_any().unbind(), true);
+        let future = Future::pending(event_loop.clone().into_any().unbind());
         if event_loop.get().is_debug(py) {
             future.initialise(event_loop.as_any())?;
         }
