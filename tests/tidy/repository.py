@@ -32,7 +32,8 @@ def files(*suffixes: str, under: Path = ROOT) -> list[Path]:
     found = []
     for folder, folders, names in os.walk(under):
         folders[:] = sorted(set(folders) - NOT_OURS)
-        paths = (Path(folder, name) for name in sorted(names))
+        # In a worktree `.git` is a file.
+        paths = (Path(folder, name) for name in sorted(set(names) - NOT_OURS))
         found += [
             path for path in paths if path.suffix not in BINARY and (not suffixes or path.suffix in suffixes)
         ]
