@@ -70,7 +70,7 @@ impl Loop {
         let behind = this.get().reactor.with(py, |reactor| match reactor.as_ref()?.get(token)? {
             Source::Stream(transport) => Some(Behind::Stream(transport.clone_ref(py))),
             Source::Listener(listener) => Some(Behind::Listener(listener.clone_ref(py))),
-            Source::Watch { .. } | Source::IdleStream(_) | Source::Signals => None,
+            Source::Watch { .. } | Source::IdleTransport(_) | Source::Signals => None,
         });
         match behind {
             Some(Behind::Stream(transport)) => TcpTransport::on_io(transport.bind(py), this, operation),

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
+use pyo3::types::{PyDict, PyTuple, PyWeakrefMethods, PyWeakrefReference};
 use rasyncio_core::fork::process_generation;
 use rasyncio_core::reactor::{BackendChoice, Operation, Reactor, Token};
 use rasyncio_core::scheduler::{Inbox, ReadyQueue, Timers, TurnPolicy};
@@ -76,9 +76,25 @@ pub(crate) enum Source {
     },
     Stream(Py<TcpTransport>),
     /// A transport that waits for nothing now: the loop does not keep it alive.
-    IdleStream(Py<PyWeakrefReference>),
+    IdleTransport(Py<PyWeakrefReference>),
     Listener(Py<server::Listener>),
     Signals,
+}
+
+/// A transport as the reactor knows it.
+pub(crate) enum FoundTransport {
+    Held(Py<PyAny>),
+    Idle(Py<PyWeakrefReference>),
+}
+
+impl FoundTransport {
+    /// The transport, if it is still alive.
+    pub(crate) fn upgrade(self, py: Python<'_>) -> Option<Bound<'_, PyAny>> {
+        match self {
+            Self::Held(transport) => Some(transport.into_bound(py)),
+            Self::Idle(reference) => reference.bind(py).upgrade(),
+        }
+    }
 }
 
 /// What the user set, and what is rarely looked at.
@@ -381,6 +397,15 @@ impl Ready {
 }
 
 impl Source {
+    /// The transport behind the descriptor.
+    pub(crate) fn transport(&self, py: Python<'_>) -> Option<FoundTransport> {
+        match self {
+            Self::Stream(transport) => Some(FoundTransport::Held(transport.clone_ref(py).into_any())),
+            Self::IdleTransport(transport) => Some(FoundTransport::Idle(transport.clone_ref(py))),
+            Self::Watch { .. } | Self::Listener(_) | Self::Signals => None,
+        }
+    }
+
     fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
             Self::Watch { reader, writer, object } => {
@@ -390,7 +415,7 @@ impl Source {
             }
             Self::Stream(transport) => visit.call(transport),
             Self::Listener(listener) => visit.call(listener),
-            Self::IdleStream(transport) => visit.call(transport),
+            Self::IdleTransport(transport) => visit.call(transport),
             Self::Signals => Ok(()),
         }
     }

@@ -90,7 +90,7 @@ impl Loop {
                 handle.as_ref().map(|handle| Watched::Handle(handle.clone_ref(py)))
             }
             Source::Signals => Some(Watched::Signals),
-            Source::Stream(_) | Source::IdleStream(_) | Source::Listener(_) => None,
+            Source::Stream(_) | Source::IdleTransport(_) | Source::Listener(_) => None,
         })?;
         match found {
             Some(Watched::Handle(handle)) => this.get().enqueue(py, Ready::Handle(handle)),

@@ -8,8 +8,9 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyString;
 use rasyncio_core::buffer::{WaterMarks, WriteQueue};
-use rasyncio_core::reactor::{Reactor, Token};
+use rasyncio_core::reactor::{Operation, Reactor, Token};
 
+use super::life::Transport;
 use super::tcp::TcpTransport;
 use crate::event_loop::Source;
 use crate::ffi::call::call_method_none;
@@ -26,13 +27,19 @@ pub(super) enum Sending {
     Refused,
 }
 
-/// The writing side of a transport.
+/// When the protocol is asked to pause and to go on.
+#[derive(Default)]
+pub(super) struct FlowControl {
+    pub(super) marks: WaterMarks,
+    protocol_paused: bool,
+}
+
+/// The writing side of a stream transport.
 #[derive(Default)]
 pub(super) struct Output {
     pub(super) queue: WriteQueue<PyBackedBytes>,
-    pub(super) marks: WaterMarks,
+    pub(super) flow: FlowControl,
     pub(super) sending: Sending,
-    pub(super) protocol_paused: bool,
     /// `write_eof()` was called.
     pub(super) eof: bool,
 }
@@ -63,35 +70,41 @@ impl Output {
         self.sending = Sending::Idle;
         Ok(())
     }
+}
 
+impl FlowControl {
     /// Whether the protocol is to be told to pause; it counts as told.
-    fn begins_pause(&mut self) -> bool {
-        let pauses = !self.protocol_paused && self.marks.is_above_high(self.queue.size());
+    fn begins_pause(&mut self, size: usize) -> bool {
+        let pauses = !self.protocol_paused && self.marks.is_above_high(size);
         self.protocol_paused |= pauses;
         pauses
     }
 
     /// Whether the protocol is to be told to go on; it counts as told.
-    fn ends_pause(&mut self) -> bool {
-        let resumes = self.protocol_paused && self.marks.is_at_or_below_low(self.queue.size());
+    fn ends_pause(&mut self, size: usize) -> bool {
+        let resumes = self.protocol_paused && self.marks.is_at_or_below_low(size);
         self.protocol_paused &= !resumes;
         resumes
     }
 }
 
-impl TcpTransport {
-    pub(super) fn maybe_pause_protocol(this: &Bound<'_, Self>) -> PyResult<()> {
+/// A transport that is written to.
+pub(super) trait Writer: Transport {
+    /// Looks at the flow control, or changes it, knowing how much waits to be sent; as in `GilCell::with`.
+    fn flow<R>(&self, py: Python<'_>, look: impl FnOnce(&mut FlowControl, usize) -> R) -> R;
+
+    fn maybe_pause_protocol(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
-        if this.get().state.with(py, |state| state.output.begins_pause()) {
+        if this.get().flow(py, FlowControl::begins_pause) {
             let (name, message) = (intern!(py, "pause_writing"), "protocol.pause_writing() failed");
             return Self::tell_writer(this, name, message);
         }
         Ok(())
     }
 
-    pub(super) fn maybe_resume_protocol(this: &Bound<'_, Self>) -> PyResult<()> {
+    fn maybe_resume_protocol(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
-        if this.get().state.with(py, |state| state.output.ends_pause()) {
+        if this.get().flow(py, FlowControl::ends_pause) {
             let (name, message) = (intern!(py, "resume_writing"), "protocol.resume_writing() failed");
             return Self::tell_writer(this, name, message);
         }
@@ -108,9 +121,31 @@ impl TcpTransport {
         }
     }
 
-    /// `set_write_buffer_limits()`: what is not given is filled in, what does not fit together is a `ValueError`.
-    pub(super) fn set_limits(this: &Bound<'_, Self>, high: Option<i64>, low: Option<i64>) -> PyResult<()> {
-        let py = this.py();
+    /// The `repr()` of asyncio.
+    fn shown(&self, py: Python<'_>, name: &str, fd: i32) -> String {
+        let size = self.flow(py, |_, size| size);
+        let stage = self.life(py, |life| match (life.token.is_none(), life.closing) {
+            (true, _) => " closed",
+            (false, true) => " closing",
+            (false, false) => "",
+        });
+        let head = format!("<{name}{stage} fd={fd}");
+        if stage == " closed" || self.event_loop().get().check_usable().is_err() {
+            return format!("{head}>");
+        }
+        let polls = |operation: Operation| if self.is_armed(py, operation) { "polling" } else { "idle" };
+        let (read, write) = (polls(Operation::Receive), polls(Operation::Send));
+        format!("{head} read={read} write=<{write}, bufsize={size}>>")
+    }
+
+    /// The limits as `(low, high)`.
+    fn limits(&self, py: Python<'_>) -> (usize, usize) {
+        self.flow(py, |flow, _| (flow.marks.low(), flow.marks.high()))
+    }
+
+    /// `set_write_buffer_limits()`: what is not given is filled in, what does not fit together is a `ValueError`. Whether the protocol is to pause
+    /// is for the caller to ask.
+    fn set_limits(&self, py: Python<'_>, high: Option<i64>, low: Option<i64>) -> PyResult<()> {
         // Python's `//` rounds down, also for a negative number, which the text below then shows.
         let shown_high = high.or(low.map(|low| low.saturating_mul(4)));
         let shown_low = low.or(high.map(|high| high.div_euclid(4)));
@@ -122,9 +157,18 @@ impl TcpTransport {
             |limit: Option<i64>| limit.map(|limit| usize::try_from(limit).map_err(|_| refused())).transpose();
         let (high, low) = (unsigned(high)?, unsigned(low)?);
         let marks = WaterMarks::new(high, low).map_err(|_| refused())?;
-        this.get().state.with(py, |state| state.output.marks = marks);
-        Self::send_collected(this)?;
-        Self::maybe_pause_protocol(this)
+        self.flow(py, |flow, _| flow.marks = marks);
+        Ok(())
+    }
+}
+
+impl Writer for TcpTransport {
+    #[inline]
+    fn flow<R>(&self, py: Python<'_>, look: impl FnOnce(&mut FlowControl, usize) -> R) -> R {
+        self.state.with(py, |state| {
+            let size = state.output.queue.size();
+            look(&mut state.output.flow, size)
+        })
     }
 }
 

@@ -6,8 +6,9 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use rasyncio_core::reactor::{Operation, Token};
+use rasyncio_core::reactor::Token;
 
+use super::life::Transport;
 use super::tcp::TcpTransport;
 use crate::event_loop::Loop;
 use crate::exceptions;
@@ -15,29 +16,12 @@ use crate::ffi::buffer;
 use crate::ffi::call::{call_method_none, call_method_one};
 
 impl TcpTransport {
-    /// Listens for bytes, unless the transport is paused or closing.
-    pub(super) fn begin_reading(this: &Bound<'_, Self>) -> PyResult<()> {
-        if !this.get().state.with(this.py(), |state| state.is_reading()) {
-            return Ok(());
-        }
-        match Self::set_armed(this, Operation::Receive, true)? {
-            Ok(()) => Ok(()),
-            Err(error) => Self::fatal_error(this, exceptions::os_error(&error), READ_ERROR),
-        }
-    }
-
-    /// Stops listening for bytes.
-    pub(super) fn end_reading(this: &Bound<'_, Self>) -> PyResult<()> {
-        // Only arming can fail.
-        Self::set_armed(this, Operation::Receive, false).map(drop)
-    }
-
     pub(super) fn read_ready(this: &Bound<'_, Self>, event_loop: &Bound<'_, Loop>) -> PyResult<()> {
         let py = this.py();
         // An earlier callback of this turn may have paused or closed the transport: its bytes then stay in the kernel.
         let found = this.get().state.with(py, |state| {
-            let protocol = state.protocol.as_ref().filter(|_| state.is_reading())?;
-            Some((state.token?, protocol.clone_ref(py), state.buffered))
+            let protocol = state.life.protocol.as_ref().filter(|_| state.life.is_reading())?;
+            Some((state.life.token?, protocol.clone_ref(py), state.buffered))
         });
         let Some((token, protocol, buffered)) = found else {
             return Ok(());
@@ -89,7 +73,7 @@ impl TcpTransport {
                 return Self::fatal_error(this, error, message);
             }
         };
-        if !this.get().state.with(py, |state| state.is_reading()) {
+        if !this.get().state.with(py, |state| state.life.is_reading()) {
             return Ok(());
         }
         let received = buffer::fill(&memory, |memory| {
@@ -99,7 +83,7 @@ impl TcpTransport {
             Ok(Ok(0)) => return Self::read_end(this, protocol),
             Ok(Ok(count)) => count,
             Ok(Err(error)) => return Self::read_failed(this, &error),
-            Err(error) => return Self::fatal_error(this, error, READ_ERROR),
+            Err(error) => return Self::fatal_error(this, error, Self::READ_ERROR),
         };
         match protocol.call_method1(intern!(py, "buffer_updated"), (count,)) {
             Ok(_) => Ok(()),
@@ -114,7 +98,7 @@ impl TcpTransport {
         if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
             return Ok(());
         }
-        Self::fatal_error(this, exceptions::os_error(error), READ_ERROR)
+        Self::fatal_error(this, exceptions::os_error(error), Self::READ_ERROR)
     }
 
     /// The peer sends no more: the protocol says whether the connection stays open for writing.
@@ -142,5 +126,3 @@ fn lent_memory<'py>(protocol: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>
     }
     Ok(memory)
 }
-
-const READ_ERROR: &str = "Fatal read error on socket transport";

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use rasyncio_core::net::{self, PeerAddress};
 
-use super::tcp::TcpTransport;
+use super::life::Transport;
 use crate::interop::stdlib;
 
 /// Whose the descriptor is. It is closed exactly once, by the owner.
@@ -131,9 +131,13 @@ pub(crate) fn address_to_python<'py>(py: Python<'py>, address: &PeerAddress) -> 
     }
 }
 
-impl TcpTransport {
+/// A transport over a socket.
+pub(super) trait SocketTransport: Transport {
+    /// Looks at the socket and its addresses, or changes them; as in `GilCell::with`.
+    fn endpoint<R>(&self, py: Python<'_>, look: impl FnOnce(&mut Endpoint) -> R) -> R;
+
     /// The answer of `get_extra_info()`; None: nothing is known under that name.
-    pub(super) fn extra_info<'py>(
+    fn extra_info<'py>(
         this: &Bound<'py, Self>,
         name: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -141,11 +145,11 @@ impl TcpTransport {
         let Ok(name) = name.cast::<PyString>() else {
             return Ok(None);
         };
-        let cell = &this.get().state;
+        let own = this.get();
         match name.to_str()? {
             "socket" => Self::shown_socket(this),
-            "sockname" => cell.with(py, |state| state.endpoint.local.copied(py)).to_python(py).map(Some),
-            "peername" => cell.with(py, |state| state.endpoint.peer.copied(py)).to_python(py).map(Some),
+            "sockname" => own.endpoint(py, |endpoint| endpoint.local.copied(py)).to_python(py).map(Some),
+            "peername" => own.endpoint(py, |endpoint| endpoint.peer.copied(py)).to_python(py).map(Some),
             _ => Ok(None),
         }
     }
@@ -153,8 +157,8 @@ impl TcpTransport {
     /// The socket as asyncio shows it to users. One that was closed before anybody asked is not shown any more.
     fn shown_socket<'py>(this: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = this.py();
-        let cell = &this.get().state;
-        let shown = cell.with(py, |state| state.endpoint.shown.as_ref().map(|shown| shown.clone_ref(py)));
+        let own = this.get();
+        let shown = own.endpoint(py, |endpoint| endpoint.shown.as_ref().map(|shown| shown.clone_ref(py)));
         if let Some(shown) = shown {
             return Ok(Some(shown.into_bound(py)));
         }
@@ -163,7 +167,7 @@ impl TcpTransport {
         };
         let shown = stdlib(py).transport_socket.bind(py).call1((object,))?;
         let kept = shown.clone().unbind();
-        let old = cell.with(py, |state| state.endpoint.shown.replace(kept));
+        let old = own.endpoint(py, |endpoint| endpoint.shown.replace(kept));
         drop(old);
         Ok(Some(shown))
     }
@@ -171,8 +175,8 @@ impl TcpTransport {
     /// The Python socket, made now if there is none; from then on it owns the descriptor.
     fn socket_object<'py>(this: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = this.py();
-        let cell = &this.get().state;
-        let found = cell.with(py, |state| match &state.endpoint.socket {
+        let own = this.get();
+        let found = own.endpoint(py, |endpoint| match &endpoint.socket {
             Socket::Object(object) => Some(Ok(object.clone_ref(py))),
             Socket::Descriptor(descriptor) => Some(Err(descriptor.as_raw_fd())),
             Socket::Closed => None,
@@ -186,9 +190,9 @@ impl TcpTransport {
         keywords.set_item("fileno", fd)?;
         let object = stdlib(py).socket_class.bind(py).call((), Some(&keywords))?;
         let mut kept = Some(object.clone().unbind());
-        let before = cell.with(py, |state| match (&state.endpoint.socket, kept.take()) {
+        let before = own.endpoint(py, |endpoint| match (&endpoint.socket, kept.take()) {
             (Socket::Descriptor(_), Some(kept)) => {
-                Some(std::mem::replace(&mut state.endpoint.socket, Socket::Object(kept)))
+                Some(std::mem::replace(&mut endpoint.socket, Socket::Object(kept)))
             }
             (_, unused) => {
                 kept = unused;

@@ -2,8 +2,10 @@
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use rasyncio_core::reactor::Operation;
 
+use super::flow_control::Writer;
+use super::life::Transport;
+use super::socket_info::SocketTransport;
 use super::tcp::{TcpTransport, is_buffered};
 use crate::event_loop::Loop;
 use crate::interop::stdlib;
@@ -28,7 +30,7 @@ impl TcpTransport {
 
     /// Whether the transport is closing or closed.
     fn is_closing(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| state.closing)
+        self.state.with(py, |state| state.life.closing)
     }
 
     /// Stops reading; what was written is sent, then `connection_lost(None)` is called.
@@ -51,7 +53,7 @@ impl TcpTransport {
         let kept = protocol.clone().unbind();
         let old = self.state.with(protocol.py(), |state| {
             state.buffered = buffered;
-            state.protocol.replace(kept)
+            state.life.protocol.replace(kept)
         });
         drop(old);
         Ok(())
@@ -64,35 +66,17 @@ impl TcpTransport {
 
     /// Whether the transport reads: it is neither paused nor closing.
     fn is_reading(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| state.is_reading())
+        self.state.with(py, |state| state.life.is_reading())
     }
 
     /// Calls `data_received()` no more until `resume_reading()`. May be called again.
     fn pause_reading(this: &Bound<'_, Self>) -> PyResult<()> {
-        let pauses = this.get().state.with(this.py(), |state| {
-            let pauses = state.is_reading();
-            state.reading_paused |= pauses;
-            pauses
-        });
-        if pauses {
-            Self::end_reading(this)?;
-            Self::log_debug(this, "%r pauses reading")?;
-        }
-        Ok(())
+        Self::pause(this)
     }
 
     /// Goes on after `pause_reading()`. May be called again.
     fn resume_reading(this: &Bound<'_, Self>) -> PyResult<()> {
-        let resumes = this.get().state.with(this.py(), |state| {
-            let resumes = !state.closing && state.reading_paused;
-            state.reading_paused &= !resumes;
-            resumes
-        });
-        if resumes {
-            Self::begin_reading(this)?;
-            Self::log_debug(this, "%r resumes reading")?;
-        }
-        Ok(())
+        Self::resume(this)
     }
 
     /// Sends `data` (bytes, bytearray or memoryview), as it is at this moment, without waiting.
@@ -124,13 +108,15 @@ impl TcpTransport {
 
     /// The limits of the write buffer as `(low, high)`.
     fn get_write_buffer_limits(&self, py: Python<'_>) -> (usize, usize) {
-        self.state.with(py, |state| (state.output.marks.low(), state.output.marks.high()))
+        self.limits(py)
     }
 
     /// Above `high` unsent bytes the protocol is asked to pause, at `low` to go on.
     #[pyo3(signature = (high = None, low = None))]
     fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<i64>, low: Option<i64>) -> PyResult<()> {
-        Self::set_limits(this, high, low)
+        this.get().set_limits(this.py(), high, low)?;
+        Self::send_collected(this)?;
+        Self::maybe_pause_protocol(this)
     }
 
     #[classattr]
@@ -155,37 +141,16 @@ impl TcpTransport {
 
     #[getter]
     fn _conn_lost(&self, py: Python<'_>) -> u32 {
-        self.state.with(py, |state| state.conn_lost)
+        self.state.with(py, |state| state.life.conn_lost)
     }
 
     #[getter]
     fn _paused(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| state.reading_paused)
+        self.state.with(py, |state| state.life.reading_paused)
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
-        let (token, is_closed, closing, size) = self.state.with(py, |state| {
-            let size = state.output.queue.size();
-            (state.token, state.endpoint.is_closed(), state.closing, size)
-        });
-        let stage = match (is_closed, closing) {
-            (true, _) => " closed",
-            (false, true) => " closing",
-            (false, false) => "",
-        };
-        let polls = |operation: Operation| {
-            let reactor = self
-                .event_loop
-                .get()
-                .with_reactor(py, |reactor| token.is_some_and(|token| reactor.is_armed(token, operation)));
-            if reactor.unwrap_or(false) { "polling" } else { "idle" }
-        };
-        let head = format!("<_SelectorSocketTransport{stage} fd={}", self.fd);
-        if is_closed || self.event_loop.get().check_usable().is_err() {
-            return format!("{head}>");
-        }
-        let (read, write) = (polls(Operation::Receive), polls(Operation::Send));
-        format!("{head} read={read} write=<{write}, bufsize={size}>>")
+        self.shown(py, "_SelectorSocketTransport", self.fd)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -10,7 +10,8 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 use rasyncio_core::net;
 use rasyncio_core::reactor::Operation;
 
-use super::flow_control::Sending;
+use super::flow_control::{Sending, Writer};
+use super::life::Transport;
 use super::tcp::{State, TcpTransport};
 use crate::event_loop::Loop;
 use crate::exceptions;
@@ -101,8 +102,10 @@ impl TcpTransport {
     /// The kernel has room again.
     pub(super) fn write_ready(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
-        let waits =
-            this.get().state.with(py, |state| !state.is_lost() && state.output.sending == Sending::Refused);
+        let waits = this
+            .get()
+            .state
+            .with(py, |state| !state.life.is_lost() && state.output.sending == Sending::Refused);
         if !waits || !Self::send_queue(this)? {
             return Ok(());
         }
@@ -110,8 +113,8 @@ impl TcpTransport {
         // What the protocol wrote just now: nobody looks for the end of a closing transport after a flush.
         Self::send_collected(this)?;
         let (is_done, closing, eof) = this.get().state.with(py, |state| {
-            let is_done = state.output.queue.is_empty() && !state.is_lost();
-            (is_done, state.closing, state.output.eof)
+            let is_done = state.output.queue.is_empty() && !state.life.is_lost();
+            (is_done, state.life.closing, state.output.eof)
         });
         match (is_done, closing, eof) {
             (true, true, _) => Self::lose(this, None),
@@ -130,7 +133,7 @@ impl TcpTransport {
         let mut sent = Vec::new();
         let (before, outcome, after) = own.state.with(py, |state| {
             let before = state.output.sending;
-            let outcome = match state.token {
+            let outcome = match state.life.token {
                 Some(token) => own
                     .event_loop
                     .get()
@@ -164,7 +167,7 @@ impl TcpTransport {
     pub(super) fn end_writing(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
         let begins = this.get().state.with(py, |state| {
-            let begins = !state.closing && !state.output.eof;
+            let begins = !state.life.closing && !state.output.eof;
             state.output.eof |= begins;
             begins
         });
@@ -172,7 +175,8 @@ impl TcpTransport {
             return Ok(());
         }
         Self::send_collected(this)?;
-        let is_sent = this.get().state.with(py, |state| state.output.queue.is_empty() && !state.is_lost());
+        let is_sent =
+            this.get().state.with(py, |state| state.output.queue.is_empty() && !state.life.is_lost());
         if is_sent {
             net::shutdown_write(this.get().fd).map_err(|error| exceptions::os_error(&error))?;
         }
@@ -201,15 +205,13 @@ impl State {
         if blocks.len() == 0 {
             return Next::Nothing;
         }
-        if self.is_lost() {
-            let warn = self.conn_lost >= WRITES_WITHOUT_WARNING;
-            self.conn_lost = self.conn_lost.saturating_add(1);
-            return Next::Ignore { warn };
+        if self.life.is_lost() {
+            return Next::Ignore { warn: self.life.count_vain_write() };
         }
         let output = &mut self.output;
         // `push` hands only an empty block back.
         blocks.for_each(|block| drop(output.queue.push(block)));
-        let is_much = output.marks.is_above_high(output.queue.size());
+        let is_much = output.flow.marks.is_above_high(output.queue.size());
         match output.sending {
             Sending::Refused => Next::MaybePause,
             // Nobody would flush before the loop runs again.
@@ -259,6 +261,3 @@ fn view_block(view: &Bound<'_, PyMemoryView>) -> PyResult<PyBackedBytes> {
     let copy = view.call_method0(intern!(view.py(), "tobytes"))?;
     Ok(PyBackedBytes::from(copy.cast_into::<PyBytes>()?))
 }
-
-/// asyncio: `constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES`.
-const WRITES_WITHOUT_WARNING: u32 = 5;

@@ -1,0 +1,378 @@
+//! The life of a transport of any kind, from `connection_made()` to the one call of `connection_lost()`, and what it tells the loop on the way
+//! (asyncio: `selector_events._SelectorTransport`). How bytes move is the business of each class; whoever ends a transport goes through `lose()`.
+
+use std::io;
+
+use pyo3::PyClass;
+use pyo3::exceptions::{PyOSError, PyResourceWarning};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::pyclass::boolean_struct::True;
+use pyo3::types::{PyDict, PyString, PyTuple, PyWeakrefReference};
+use rasyncio_core::reactor::{Operation, Token};
+
+use crate::event_loop::{Loop, Source};
+use crate::exceptions::{self, Raised};
+use crate::ffi::call::call_method_one;
+use crate::ffi::context;
+use crate::futures::Future;
+use crate::handles::format_callback;
+use crate::interop::{must_propagate, stdlib};
+
+/// Where a transport stands.
+pub(super) struct Life {
+    /// Its place in the reactor, until it gave up its descriptor.
+    pub(super) token: Option<Token>,
+    /// Until `connection_lost()` was called.
+    pub(super) protocol: Option<Py<PyAny>>,
+    pub(super) reading_paused: bool,
+    /// `close()` was called, or the connection broke: nothing is read any more.
+    pub(super) closing: bool,
+    /// 0 until the call of `connection_lost()` is scheduled; from then on it counts the writes in vain, as asyncio does.
+    pub(super) conn_lost: u32,
+}
+
+impl Life {
+    pub(super) fn new(protocol: &Bound<'_, PyAny>) -> Self {
+        let protocol = Some(protocol.clone().unbind());
+        Self { token: None, protocol, reading_paused: false, closing: false, conn_lost: 0 }
+    }
+
+    #[inline]
+    pub(super) fn is_reading(&self) -> bool {
+        !self.closing && !self.reading_paused
+    }
+
+    #[inline]
+    pub(super) fn is_lost(&self) -> bool {
+        self.conn_lost > 0
+    }
+
+    /// Counts a write after the end; whether it is worth a warning by now.
+    pub(super) fn count_vain_write(&mut self) -> bool {
+        let warn = self.conn_lost >= WRITES_WITHOUT_WARNING;
+        self.conn_lost = self.conn_lost.saturating_add(1);
+        warn
+    }
+
+    pub(super) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.protocol)
+    }
+}
+
+/// A class of transports.
+pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
+    /// How the log calls a failure to read.
+    const READ_ERROR: &'static str;
+
+    fn event_loop(&self) -> &Py<Loop>;
+
+    /// The one that was current when the transport was made: the protocol is called in it.
+    fn context(&self) -> &Py<PyAny>;
+
+    /// Looks at the life or changes it, as in `GilCell::with`.
+    fn life<R>(&self, py: Python<'_>, look: impl FnOnce(&mut Life) -> R) -> R;
+
+    /// What the loop keeps of the transport while that waits for the kernel.
+    fn source(this: Py<Self>) -> Source;
+
+    /// Drops what was not sent.
+    fn forget_unsent(&self, py: Python<'_>);
+
+    /// Gives up the descriptor, and everything that the transport holds.
+    fn release(this: &Bound<'_, Self>) -> PyResult<()>;
+
+    fn protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.life(py, |life| life.protocol.as_ref().map(|protocol| protocol.clone_ref(py)))
+    }
+
+    #[inline]
+    fn in_context<R>(&self, py: Python<'_>, body: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+        context::run_in(py, self.context(), body)?
+    }
+
+    /// Enters the transport of the descriptor `fd` into the reactor; it waits for nothing yet.
+    fn enter(this: &Bound<'_, Self>, fd: i32) -> PyResult<()> {
+        let py = this.py();
+        let idle = idle_source(this)?;
+        let token = this.get().event_loop().get().with_reactor(py, |reactor| reactor.insert(fd, idle))?;
+        this.get().life(py, |life| life.token = Some(token));
+        Ok(())
+    }
+
+    /// asyncio's order: `connection_made()`, then reading begins, then whoever waits for the connection goes on.
+    fn begin(this: &Bound<'_, Self>, waiter: Option<Py<Future>>) {
+        let transport = this.clone().unbind();
+        let event_loop = this.get().event_loop().get();
+        event_loop
+            .defer(this.py(), move |event_loop| Self::on_connected(transport.bind(event_loop.py()), waiter));
+    }
+
+    fn on_connected(this: &Bound<'_, Self>, waiter: Option<Py<Future>>) -> PyResult<()> {
+        let py = this.py();
+        let mut outcome = Ok(());
+        if let Some(protocol) = this.get().protocol(py) {
+            let (protocol, name) = (protocol.bind(py), intern!(py, "connection_made"));
+            let made = this.get().in_context(py, || call_method_one(protocol, name, this.as_any()));
+            if let Err(error) = made {
+                outcome = Self::report_callback(this, protocol, name, this.as_any(), error);
+            }
+        }
+        let begun = Self::begin_reading(this);
+        if let Some(waiter) = waiter
+            && !waiter.get().is_done(py)
+        {
+            Future::finish(waiter.bind(py), py.None())?;
+        }
+        outcome.and(begun)
+    }
+
+    /// Listens for what arrives, unless the transport is paused or closing.
+    fn begin_reading(this: &Bound<'_, Self>) -> PyResult<()> {
+        if !this.get().life(this.py(), |life| life.is_reading()) {
+            return Ok(());
+        }
+        match Self::set_armed(this, Operation::Receive, true)? {
+            Ok(()) => Ok(()),
+            Err(error) => Self::fatal_error(this, exceptions::os_error(&error), Self::READ_ERROR),
+        }
+    }
+
+    /// Stops listening.
+    fn end_reading(this: &Bound<'_, Self>) -> PyResult<()> {
+        // Only arming can fail.
+        Self::set_armed(this, Operation::Receive, false).map(drop)
+    }
+
+    /// `pause_reading()`.
+    fn pause(this: &Bound<'_, Self>) -> PyResult<()> {
+        let pauses = this.get().life(this.py(), |life| {
+            let pauses = life.is_reading();
+            life.reading_paused |= pauses;
+            pauses
+        });
+        if pauses {
+            Self::end_reading(this)?;
+            Self::log_debug(this, "%r pauses reading")?;
+        }
+        Ok(())
+    }
+
+    /// `resume_reading()`.
+    fn resume(this: &Bound<'_, Self>) -> PyResult<()> {
+        let resumes = this.get().life(this.py(), |life| {
+            let resumes = !life.closing && life.reading_paused;
+            life.reading_paused &= !resumes;
+            resumes
+        });
+        if resumes {
+            Self::begin_reading(this)?;
+            Self::log_debug(this, "%r resumes reading")?;
+        }
+        Ok(())
+    }
+
+    /// Arms or disarms the descriptor for `operation`. On a closed loop there is nothing to do.
+    ///
+    /// The loop keeps a transport alive only while it waits for the kernel: one that is paused and forgotten can be collected.
+    fn set_armed(this: &Bound<'_, Self>, operation: Operation, armed: bool) -> PyResult<io::Result<()>> {
+        let py = this.py();
+        let Some(token) = this.get().life(py, |life| life.token) else {
+            return Ok(Ok(()));
+        };
+        let event_loop = this.get().event_loop().get();
+        if event_loop.check_usable().is_err() {
+            return Ok(Ok(()));
+        }
+        let mut held = armed.then(|| Self::source(this.clone().unbind()));
+        let mut idle = if armed { None } else { Some(idle_source(this)?) };
+        let outcome = event_loop.with_reactor(py, |reactor| {
+            let outcome = if armed {
+                reactor.arm(token, operation)
+            } else {
+                reactor.disarm(token, operation);
+                Ok(())
+            };
+            let waits =
+                reactor.is_armed(token, Operation::Receive) || reactor.is_armed(token, Operation::Send);
+            let wanted = if waits { held.take() } else { idle.take() };
+            let old = match (wanted, reactor.get_mut(token)) {
+                (Some(wanted), Some(source)) => Some(std::mem::replace(source, wanted)),
+                (wanted, _) => wanted,
+            };
+            (outcome, old)
+        });
+        let (outcome, old) = outcome?;
+        drop(old);
+        Ok(outcome)
+    }
+
+    /// Whether the transport waits for `operation`.
+    fn is_armed(&self, py: Python<'_>, operation: Operation) -> bool {
+        let Some(token) = self.life(py, |life| life.token) else {
+            return false;
+        };
+        let armed = self.event_loop().get().with_reactor(py, |reactor| reactor.is_armed(token, operation));
+        armed.unwrap_or(false)
+    }
+
+    /// Ends the transport now; what was not sent is dropped. `error` goes to `connection_lost()`.
+    fn force_close(this: &Bound<'_, Self>, error: Option<PyErr>) -> PyResult<()> {
+        let py = this.py();
+        if this.get().life(py, |life| life.is_lost()) {
+            return Ok(());
+        }
+        this.get().life(py, |life| life.closing = true);
+        this.get().forget_unsent(py);
+        Self::end_reading(this)?;
+        // Only arming can fail.
+        Self::set_armed(this, Operation::Send, false)?.ok();
+        Self::lose(this, error)
+    }
+
+    /// Schedules the one call of `connection_lost()`.
+    fn lose(this: &Bound<'_, Self>, error: Option<PyErr>) -> PyResult<()> {
+        let py = this.py();
+        let first = this.get().life(py, |life| {
+            let first = !life.is_lost();
+            life.conn_lost = life.conn_lost.max(1);
+            first
+        });
+        if !first {
+            return Ok(());
+        }
+        let event_loop = this.get().event_loop().get();
+        event_loop.check_usable()?;
+        let transport = this.clone().unbind();
+        event_loop.defer(py, move |event_loop| Self::on_lost(transport.bind(event_loop.py()), error));
+        Ok(())
+    }
+
+    fn on_lost(this: &Bound<'_, Self>, error: Option<PyErr>) -> PyResult<()> {
+        let py = this.py();
+        let mut outcome = Ok(());
+        if let Some(protocol) = this.get().protocol(py) {
+            let (protocol, name) = (protocol.bind(py), intern!(py, "connection_lost"));
+            let reason = match error {
+                Some(error) => error.into_value(py).into_bound(py).into_any(),
+                None => py.None().into_bound(py),
+            };
+            let told = this.get().in_context(py, || call_method_one(protocol, name, &reason));
+            if let Err(error) = told {
+                outcome = Self::report_callback(this, protocol, name, &reason, error);
+            }
+        }
+        let released = Self::release(this);
+        outcome.and(match released {
+            Err(error) => Self::report(this, "Closing a socket failed", error),
+            Ok(()) => Ok(()),
+        })
+    }
+
+    /// Takes the transport out of the reactor, which must happen before its descriptor is closed, and lets go of the protocol.
+    fn leave(&self, py: Python<'_>) {
+        let (token, protocol) = self.life(py, |life| {
+            life.closing = true;
+            (life.token.take(), life.protocol.take())
+        });
+        // A closed loop has let go of it already.
+        if let Some(token) = token
+            && let Ok(source) = self.event_loop().get().with_reactor(py, |reactor| reactor.remove(token))
+        {
+            drop(source);
+        }
+        drop(protocol);
+    }
+
+    /// A failure that ends the connection. What the system does to us (`OSError`) is worth a line in debug mode only.
+    fn fatal_error(this: &Bound<'_, Self>, error: PyErr, message: &str) -> PyResult<()> {
+        let py = this.py();
+        if must_propagate(py, &error) {
+            return Err(error);
+        }
+        if error.is_instance_of::<PyOSError>(py) {
+            if this.get().event_loop().get().is_debug(py) {
+                let keywords = PyDict::new(py);
+                keywords.set_item("exc_info", error.raised(py))?;
+                let arguments = ("%r: %s", this, message);
+                let logger = stdlib(py).logger.bind(py);
+                logger.call_method(intern!(py, "debug"), arguments, Some(&keywords))?;
+            }
+        } else {
+            Self::report(this, message, error.clone_ref(py))?;
+        }
+        Self::force_close(this, Some(error))
+    }
+
+    /// Tells the loop's exception handler; fails with what must end the program.
+    fn report(this: &Bound<'_, Self>, message: &str, error: PyErr) -> PyResult<()> {
+        let py = this.py();
+        if must_propagate(py, &error) {
+            return Err(error);
+        }
+        let report = PyDict::new(py);
+        report.set_item("message", message)?;
+        report.set_item("exception", error.raised(py))?;
+        report.set_item("transport", this)?;
+        report.set_item("protocol", this.get().protocol(py))?;
+        let event_loop = this.get().event_loop().bind(py);
+        event_loop.call_method1(intern!(py, "call_exception_handler"), (report,))?;
+        Ok(())
+    }
+
+    /// `report`, in asyncio's words for a callback of the loop that raised.
+    fn report_callback(
+        this: &Bound<'_, Self>,
+        protocol: &Bound<'_, PyAny>,
+        name: &Bound<'_, PyString>,
+        argument: &Bound<'_, PyAny>,
+        error: PyErr,
+    ) -> PyResult<()> {
+        let py = this.py();
+        let arguments = PyTuple::new(py, [argument])?.unbind();
+        let callback = protocol.getattr_opt(name)?.map(Bound::unbind);
+        let source = match &callback {
+            Some(_) => {
+                format_callback(this.get().event_loop().bind(py), callback.as_ref(), Some(&arguments))?
+            }
+            None => name.to_string(),
+        };
+        Self::report(this, &format!("Exception in callback {source}"), error)
+    }
+
+    /// A line about this transport in the log of debug mode; `text` shows it with `%r`.
+    fn log_debug(this: &Bound<'_, Self>, text: &str) -> PyResult<()> {
+        let py = this.py();
+        if this.get().event_loop().get().is_debug(py) {
+            stdlib(py).logger.bind(py).call_method1(intern!(py, "debug"), (text, this))?;
+        }
+        Ok(())
+    }
+
+    /// As asyncio: a transport that nobody closed says so when it dies and gives up its descriptor, without a word to the protocol.
+    fn die_unclosed(this: &Bound<'_, Self>) {
+        let warn = || -> PyResult<()> {
+            let py = this.py();
+            let keywords = PyDict::new(py);
+            keywords.set_item("source", this)?;
+            let warning =
+                (format!("unclosed transport {}", this.as_any().repr()?), py.get_type::<PyResourceWarning>());
+            stdlib(py).warn.bind(py).call(warning, Some(&keywords))?;
+            Ok(())
+        };
+        for outcome in [warn(), Self::release(this)] {
+            if let Err(error) = outcome {
+                error.write_unraisable(this.py(), Some(this.as_any()));
+            }
+        }
+    }
+}
+
+/// What the loop keeps of a transport that waits for nothing.
+fn idle_source<T: Transport>(transport: &Bound<'_, T>) -> PyResult<Source> {
+    Ok(Source::IdleTransport(PyWeakrefReference::new(transport.as_any())?.unbind()))
+}
+
+/// asyncio: `constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES`.
+const WRITES_WITHOUT_WARNING: u32 = 5;
