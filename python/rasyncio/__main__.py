@@ -1,16 +1,18 @@
-"""``python -m rasyncio script.py ARGS`` and ``-m module ARGS``: an unmodified program on rasyncio.
+"""``python -m rasyncio [script.py | -m module | -c command | -] ARGS``: an unmodified program on rasyncio.
 
 ``install()``, then the program as ``python`` itself would run it: ``sys.argv``, ``sys.path[0]``,
-``__main__``, tracebacks, exit status.
+``__main__``, tracebacks, exit status. Started bare, it is the shell of ``python -m asyncio``.
 """
 
 import builtins
 import importlib.machinery
 import io
+import linecache
 import os
 import pkgutil
 import runpy
 import sys
+import textwrap
 import types
 from typing import NoReturn
 
@@ -19,14 +21,19 @@ import rasyncio
 USAGE = """\
 usage: python -m rasyncio script.py [ARGUMENT ...]
        python -m rasyncio -m module [ARGUMENT ...]
+       python -m rasyncio -c command [ARGUMENT ...]
+       python -m rasyncio - [ARGUMENT ...]           (the program comes from standard input)
+       python -m rasyncio                            (a shell with top-level await)
 """
 
 
-def fresh_main(code: types.CodeType) -> dict[str, object]:
+def fresh_main(file: str | None) -> dict[str, object]:
     """Put an empty ``__main__`` module into place, as the interpreter has it before a program begins."""
     module = types.ModuleType("__main__")
-    module.__dict__.update(__builtins__=builtins, __file__=code.co_filename)
-    if sys.version_info < (3, 15):
+    module.__dict__.update(__builtins__=builtins, __loader__=importlib.machinery.BuiltinImporter)
+    if file is not None:
+        module.__dict__.update(__file__=file)
+    if file is not None and sys.version_info < (3, 15):
         module.__dict__.update(__cached__=None)
     if sys.version_info < (3, 14):
         module.__dict__.update(__annotations__={})
@@ -40,6 +47,35 @@ def replace_first_on_path(folder: str) -> None:
         sys.path[0] = folder
 
 
+def compile_program(source: str | bytes, name: str) -> types.CodeType:
+    """Compile the program; what is wrong with it is shown without the launcher's frames."""
+    try:
+        return compile(source, name, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        hide_own_frames(ALL_FRAMES)
+        raise
+
+
+def load_command(command: str) -> tuple[types.CodeType, dict[str, object]]:
+    """Compile the program that is an argument itself; modules are looked for in the current folder."""
+    replace_first_on_path("")
+    if sys.version_info >= (3, 14):
+        command = textwrap.dedent(command)
+    code = compile_program(command, "<string>")
+    # From 3.13 on tracebacks show the command's lines; then they were found by the name, now by the code.
+    register = getattr(linecache, "_register_code", None)
+    if register is not None:
+        register(code if sys.version_info >= (3, 14) else "<string>", command, "<string>")
+    return code, fresh_main(None)
+
+
+def load_standard_input() -> tuple[types.CodeType, dict[str, object]]:
+    """Read the program from standard input, to its end."""
+    replace_first_on_path("")
+    code = compile_program(sys.stdin.buffer.read(), "<stdin>")
+    return code, fresh_main("<stdin>")
+
+
 def load_script(path: str) -> tuple[types.CodeType, dict[str, object]]:
     """Compile the file at `path`; its folder becomes ``sys.path[0]``."""
     replace_first_on_path(os.path.dirname(os.path.realpath(path)))
@@ -51,12 +87,8 @@ def load_script(path: str) -> tuple[types.CodeType, dict[str, object]]:
         executable = sys.executable or "python"
         sys.stderr.write(f"{executable}: can't open file {path!r}: [Errno {error.errno}] {error.strerror}\n")
         sys.exit(2)
-    try:
-        code = compile(source, path, "exec", dont_inherit=True)
-    except SyntaxError:
-        hide_own_frames(ALL_FRAMES)
-        raise
-    namespace = fresh_main(code)
+    code = compile_program(source, path)
+    namespace = fresh_main(path)
     namespace["__loader__"] = importlib.machinery.SourceFileLoader("__main__", path)
     return code, namespace
 
@@ -95,7 +127,7 @@ def load_module(name: str) -> tuple[types.CodeType, dict[str, object]]:
 
 def namespace_of(spec: importlib.machinery.ModuleSpec, code: types.CodeType) -> dict[str, object]:
     """The names that a module begins with which was found by the import system."""
-    namespace = fresh_main(code)
+    namespace = fresh_main(code.co_filename)
     namespace.update(__spec__=spec, __loader__=spec.loader, __package__=spec.parent, __file__=spec.origin)
     if sys.version_info < (3, 15):
         namespace["__cached__"] = spec.cached
@@ -132,26 +164,32 @@ def usage(status: int) -> NoReturn:
     sys.exit(status)
 
 
+def load(arguments: list[str]) -> tuple[types.CodeType, dict[str, object]]:
+    """Find the program that the command line names; ``sys.argv`` becomes the program's."""
+    kind = arguments[0] if arguments else None
+    if kind in ("-m", "-c"):
+        if len(arguments) < 2:
+            usage(2)
+        sys.argv[:] = [kind, *arguments[2:]]
+        return load_module(arguments[1]) if kind == "-m" else load_command(arguments[1])
+    if kind is None:
+        sys.argv[:] = ["-m"]
+        return load_module("asyncio")
+    if kind != "-" and kind.startswith("-"):
+        usage(2)
+    sys.argv[:] = arguments
+    if kind == "-":
+        return load_standard_input()
+    return load_container(kind) if is_importable(kind) else load_script(kind)
+
+
 def main() -> None:
     """Take the launcher's own part off ``sys.argv`` and run the rest."""
     arguments = sys.argv[1:]
-    if not arguments:
-        usage(2)
-    if arguments[0] in ("-h", "--help"):
+    if arguments and arguments[0] in ("-h", "--help"):
         usage(0)
     rasyncio.install()
-    if arguments[0] == "-m":
-        if len(arguments) < 2:
-            usage(2)
-        sys.argv[:] = ["-m", *arguments[2:]]
-        program = load_module(arguments[1])
-    elif arguments[0].startswith("-"):
-        usage(2)
-    else:
-        sys.argv[:] = arguments
-        load = load_container if is_importable(arguments[0]) else load_script
-        program = load(arguments[0])
-    execute(*program)
+    execute(*load(arguments))
 
 
 #: runpy's two frames, `<module>`, `main` and `execute` stand above the program's own.

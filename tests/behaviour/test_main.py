@@ -5,56 +5,29 @@ Every test runs the same program both ways and compares what can be seen from ou
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import signal
 import subprocess
 import sys
-import textwrap
 import zipapp
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from launching import Outcome, launch, launch_both, write
 
 pytestmark = pytest.mark.rasyncio_only(reason="the oracle, `python`, is run by every test itself")
 
-Outcome = tuple[int, str, str]
 Both = Callable[..., tuple[Outcome, Outcome]]
-
-
-def launch(launcher: list[str], arguments: list[str], folder: Path, **options: Any) -> Outcome:
-    done = subprocess.run(
-        [sys.executable, *launcher, *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        **options,
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture
 def both(tmp_path: Path) -> Both:
     """Runs the arguments under `python` and under `python -m rasyncio`, in the folder of the test."""
 
-    def run_both(*arguments: str, **options: Any) -> tuple[Outcome, Outcome]:
-        return (
-            launch([], list(arguments), tmp_path, **options),
-            launch(["-m", "rasyncio"], list(arguments), tmp_path, **options),
-        )
-
-    return run_both
-
-
-def write(folder: Path, name: str, source: str) -> str:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(textwrap.dedent(source))
-    return str(path)
+    return functools.partial(launch_both, tmp_path)
 
 
 def without_runpy(errors: str) -> str:
@@ -328,7 +301,7 @@ def test_help_says_how_to_use_it(tmp_path: Path, option: str) -> None:
     assert "python -m rasyncio" in output and "-m module" in output
 
 
-@pytest.mark.parametrize("arguments", [[], ["--no-such-option"], ["-m"]])
+@pytest.mark.parametrize("arguments", [["--no-such-option"], ["-m"], ["-c"], ["-x", "script.py"]])
 def test_a_wrong_use_is_told(tmp_path: Path, arguments: list[str]) -> None:
     status, output, errors = launch(["-m", "rasyncio"], arguments, tmp_path)
     assert status == 2 and output == ""
