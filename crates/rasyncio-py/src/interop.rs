@@ -40,8 +40,6 @@ pub(crate) struct Stdlib {
     pub(crate) socket_class: Py<PyAny>,
     pub(crate) transport_socket: Py<PyAny>,
     pub(crate) sleep: Py<PyAny>,
-    /// Finalizers need it when nothing can be imported any more.
-    pub(crate) warn: Py<PyAny>,
     pub(crate) getaddrinfo: Py<PyAny>,
     pub(crate) stream_reader_protocol: Py<PyAny>,
     /// None where Python was built without OpenSSL, as are the two below.
@@ -125,7 +123,6 @@ impl Stdlib {
             socket_class: take("socket", "socket")?,
             transport_socket: take("asyncio.trsock", "TransportSocket")?,
             sleep: take("asyncio.tasks", "sleep")?,
-            warn: take("warnings", "warn")?,
             getaddrinfo: take("socket", "getaddrinfo")?,
             stream_reader_protocol: take("asyncio.streams", "StreamReaderProtocol")?,
             ssl_protocol: take("ssl", "SSLContext")

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 use super::flow_control::Sending;
 use super::life::Transport;
+use super::registration::Registered;
 use super::socket_info::Socket;
 use super::tcp::TcpTransport;
 use crate::event_loop::Server;

@@ -1,6 +1,6 @@
 //! What waits to be sent, and when the protocol is asked to pause and to go on (asyncio: `transports._FlowControlMixin`).
 
-use std::io;
+use std::io::{self, IoSlice};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
@@ -8,11 +8,11 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyString;
 use rasyncio_core::buffer::{WaterMarks, WriteQueue};
-use rasyncio_core::reactor::{Operation, Reactor, Token};
+use rasyncio_core::reactor::Operation;
 
 use super::life::Transport;
+use super::registration::Registered;
 use super::tcp::TcpTransport;
-use crate::event_loop::Source;
 use crate::ffi::call::call_method_none;
 
 /// Who is going to send what waits.
@@ -45,23 +45,23 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Sends until everything is gone or the kernel refuses. What is gone is put into `sent`, for the caller to drop.
+    /// Gives `send` what waits, until everything is gone or it takes less. What is gone is put into `removed`, for the caller to drop.
+    #[inline]
     pub(super) fn send(
         &mut self,
-        reactor: &mut Reactor<Source>,
-        token: Token,
-        sent: &mut Vec<PyBackedBytes>,
+        mut send: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+        removed: &mut Vec<PyBackedBytes>,
     ) -> io::Result<()> {
         while !self.queue.is_empty() {
             let slices = self.queue.io_slices(SLICES);
             let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-            let count = match reactor.send(token, &slices) {
+            let count = match send(&slices) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                 Err(error) => return Err(error),
             };
             drop(slices);
-            self.queue.advance(count, sent);
+            self.queue.advance(count, removed);
             if count < offered {
                 self.sending = Sending::Refused;
                 return Ok(());
@@ -121,8 +121,11 @@ pub(super) trait Writer: Transport {
         }
     }
 
-    /// The `repr()` of asyncio.
-    fn shown(&self, py: Python<'_>, name: &str, fd: i32) -> String {
+    /// The `repr()` of asyncio for the transport of a socket.
+    fn shown(&self, py: Python<'_>, name: &str, fd: i32) -> String
+    where
+        Self: Registered,
+    {
         let size = self.flow(py, |_, size| size);
         let stage = self.life(py, |life| match (life.token.is_none(), life.closing) {
             (true, _) => " closed",
@@ -134,7 +137,7 @@ pub(super) trait Writer: Transport {
             return format!("{head}>");
         }
         let polls = |operation: Operation| if self.is_armed(py, operation) { "polling" } else { "idle" };
-        let (read, write) = (polls(Operation::Receive), polls(Operation::Send));
+        let (read, write) = (polls(Self::READING), polls(Self::WRITING));
         format!("{head} read={read} write=<{write}, bufsize={size}>>")
     }
 

@@ -4,25 +4,25 @@
 use std::io;
 
 use pyo3::PyClass;
-use pyo3::exceptions::{PyOSError, PyResourceWarning};
+use pyo3::exceptions::PyOSError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
-use pyo3::types::{PyDict, PyString, PyTuple, PyWeakrefReference};
+use pyo3::types::{PyDict, PyString, PyTuple};
 use rasyncio_core::reactor::{Operation, Token};
 
-use crate::event_loop::{Loop, Source};
+use crate::event_loop::Loop;
 use crate::exceptions::{self, Raised};
 use crate::ffi::call::call_method_one;
-use crate::ffi::context;
+use crate::ffi::{context, warning};
 use crate::futures::Future;
 use crate::handles::format_callback;
 use crate::interop::{must_propagate, stdlib};
 
 /// Where a transport stands.
 pub(super) struct Life {
-    /// Its place in the reactor, until it gave up its descriptor.
+    /// Its place in the reactor, if it has one of its own, until it gave up its descriptor.
     pub(super) token: Option<Token>,
     /// Until `connection_lost()` was called.
     pub(super) protocol: Option<Py<PyAny>>,
@@ -66,6 +66,10 @@ pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
     /// How the log calls a failure to read.
     const READ_ERROR: &'static str;
 
+    /// What it is armed for while it reads, and while it waits for room to write.
+    const READING: Operation;
+    const WRITING: Operation;
+
     fn event_loop(&self) -> &Py<Loop>;
 
     /// The one that was current when the transport was made: the protocol is called in it.
@@ -74,8 +78,8 @@ pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
     /// Looks at the life or changes it, as in `GilCell::with`.
     fn life<R>(&self, py: Python<'_>, look: impl FnOnce(&mut Life) -> R) -> R;
 
-    /// What the loop keeps of the transport while that waits for the kernel.
-    fn source(this: Py<Self>) -> Source;
+    /// Arms or disarms the descriptor for `operation`. On a closed loop there is nothing to do.
+    fn set_armed(this: &Bound<'_, Self>, operation: Operation, armed: bool) -> PyResult<io::Result<()>>;
 
     /// Drops what was not sent.
     fn forget_unsent(&self, py: Python<'_>);
@@ -90,15 +94,6 @@ pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
     #[inline]
     fn in_context<R>(&self, py: Python<'_>, body: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
         context::run_in(py, self.context(), body)?
-    }
-
-    /// Enters the transport of the descriptor `fd` into the reactor; it waits for nothing yet.
-    fn enter(this: &Bound<'_, Self>, fd: i32) -> PyResult<()> {
-        let py = this.py();
-        let idle = idle_source(this)?;
-        let token = this.get().event_loop().get().with_reactor(py, |reactor| reactor.insert(fd, idle))?;
-        this.get().life(py, |life| life.token = Some(token));
-        Ok(())
     }
 
     /// asyncio's order: `connection_made()`, then reading begins, then whoever waits for the connection goes on.
@@ -116,7 +111,7 @@ pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
             let (protocol, name) = (protocol.bind(py), intern!(py, "connection_made"));
             let made = this.get().in_context(py, || call_method_one(protocol, name, this.as_any()));
             if let Err(error) = made {
-                outcome = Self::report_callback(this, protocol, name, this.as_any(), error);
+                outcome = Self::report_callback(this, protocol, name, &[this.as_any()], error);
             }
         }
         let begun = Self::begin_reading(this);
@@ -133,7 +128,7 @@ pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
         if !this.get().life(this.py(), |life| life.is_reading()) {
             return Ok(());
         }
-        match Self::set_armed(this, Operation::Receive, true)? {
+        match Self::set_armed(this, Self::READING, true)? {
             Ok(()) => Ok(()),
             Err(error) => Self::fatal_error(this, exceptions::os_error(&error), Self::READ_ERROR),
         }
@@ -142,7 +137,7 @@ pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
     /// Stops listening.
     fn end_reading(this: &Bound<'_, Self>) -> PyResult<()> {
         // Only arming can fail.
-        Self::set_armed(this, Operation::Receive, false).map(drop)
+        Self::set_armed(this, Self::READING, false).map(drop)
     }
 
     /// `pause_reading()`.
@@ -173,50 +168,6 @@ pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
         Ok(())
     }
 
-    /// Arms or disarms the descriptor for `operation`. On a closed loop there is nothing to do.
-    ///
-    /// The loop keeps a transport alive only while it waits for the kernel: one that is paused and forgotten can be collected.
-    fn set_armed(this: &Bound<'_, Self>, operation: Operation, armed: bool) -> PyResult<io::Result<()>> {
-        let py = this.py();
-        let Some(token) = this.get().life(py, |life| life.token) else {
-            return Ok(Ok(()));
-        };
-        let event_loop = this.get().event_loop().get();
-        if event_loop.check_usable().is_err() {
-            return Ok(Ok(()));
-        }
-        let mut held = armed.then(|| Self::source(this.clone().unbind()));
-        let mut idle = if armed { None } else { Some(idle_source(this)?) };
-        let outcome = event_loop.with_reactor(py, |reactor| {
-            let outcome = if armed {
-                reactor.arm(token, operation)
-            } else {
-                reactor.disarm(token, operation);
-                Ok(())
-            };
-            let waits =
-                reactor.is_armed(token, Operation::Receive) || reactor.is_armed(token, Operation::Send);
-            let wanted = if waits { held.take() } else { idle.take() };
-            let old = match (wanted, reactor.get_mut(token)) {
-                (Some(wanted), Some(source)) => Some(std::mem::replace(source, wanted)),
-                (wanted, _) => wanted,
-            };
-            (outcome, old)
-        });
-        let (outcome, old) = outcome?;
-        drop(old);
-        Ok(outcome)
-    }
-
-    /// Whether the transport waits for `operation`.
-    fn is_armed(&self, py: Python<'_>, operation: Operation) -> bool {
-        let Some(token) = self.life(py, |life| life.token) else {
-            return false;
-        };
-        let armed = self.event_loop().get().with_reactor(py, |reactor| reactor.is_armed(token, operation));
-        armed.unwrap_or(false)
-    }
-
     /// Ends the transport now; what was not sent is dropped. `error` goes to `connection_lost()`.
     fn force_close(this: &Bound<'_, Self>, error: Option<PyErr>) -> PyResult<()> {
         let py = this.py();
@@ -227,7 +178,7 @@ pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
         this.get().forget_unsent(py);
         Self::end_reading(this)?;
         // Only arming can fail.
-        Self::set_armed(this, Operation::Send, false)?.ok();
+        Self::set_armed(this, Self::WRITING, false)?.ok();
         Self::lose(this, error)
     }
 
@@ -260,7 +211,7 @@ pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
             };
             let told = this.get().in_context(py, || call_method_one(protocol, name, &reason));
             if let Err(error) = told {
-                outcome = Self::report_callback(this, protocol, name, &reason, error);
+                outcome = Self::report_callback(this, protocol, name, &[&reason], error);
             }
         }
         let released = Self::release(this);
@@ -270,21 +221,6 @@ pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
         })
     }
 
-    /// Takes the transport out of the reactor, which must happen before its descriptor is closed, and lets go of the protocol.
-    fn leave(&self, py: Python<'_>) {
-        let (token, protocol) = self.life(py, |life| {
-            life.closing = true;
-            (life.token.take(), life.protocol.take())
-        });
-        // A closed loop has let go of it already.
-        if let Some(token) = token
-            && let Ok(source) = self.event_loop().get().with_reactor(py, |reactor| reactor.remove(token))
-        {
-            drop(source);
-        }
-        drop(protocol);
-    }
-
     /// A failure that ends the connection. What the system does to us (`OSError`) is worth a line in debug mode only.
     fn fatal_error(this: &Bound<'_, Self>, error: PyErr, message: &str) -> PyResult<()> {
         let py = this.py();
@@ -292,13 +228,7 @@ pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
             return Err(error);
         }
         if error.is_instance_of::<PyOSError>(py) {
-            if this.get().event_loop().get().is_debug(py) {
-                let keywords = PyDict::new(py);
-                keywords.set_item("exc_info", error.raised(py))?;
-                let arguments = ("%r: %s", this, message);
-                let logger = stdlib(py).logger.bind(py);
-                logger.call_method(intern!(py, "debug"), arguments, Some(&keywords))?;
-            }
+            Self::log_failure(this, &error, message)?;
         } else {
             Self::report(this, message, error.clone_ref(py))?;
         }
@@ -321,16 +251,16 @@ pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
         Ok(())
     }
 
-    /// `report`, in asyncio's words for a callback of the loop that raised.
+    /// `report`, in asyncio's words for a callback of the loop that raised: the protocol's `name(*arguments)`.
     fn report_callback(
         this: &Bound<'_, Self>,
         protocol: &Bound<'_, PyAny>,
         name: &Bound<'_, PyString>,
-        argument: &Bound<'_, PyAny>,
+        arguments: &[&Bound<'_, PyAny>],
         error: PyErr,
     ) -> PyResult<()> {
         let py = this.py();
-        let arguments = PyTuple::new(py, [argument])?.unbind();
+        let arguments = PyTuple::new(py, arguments)?.unbind();
         let callback = protocol.getattr_opt(name)?.map(Bound::unbind);
         let source = match &callback {
             Some(_) => {
@@ -350,28 +280,29 @@ pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
         Ok(())
     }
 
+    /// The same about a failure, with its traceback.
+    fn log_failure(this: &Bound<'_, Self>, error: &PyErr, message: &str) -> PyResult<()> {
+        let py = this.py();
+        if this.get().event_loop().get().is_debug(py) {
+            let keywords = PyDict::new(py);
+            keywords.set_item("exc_info", error.raised(py))?;
+            let logger = stdlib(py).logger.bind(py);
+            logger.call_method(intern!(py, "debug"), ("%r: %s", this, message), Some(&keywords))?;
+        }
+        Ok(())
+    }
+
     /// As asyncio: a transport that nobody closed says so when it dies and gives up its descriptor, without a word to the protocol.
     fn die_unclosed(this: &Bound<'_, Self>) {
-        let warn = || -> PyResult<()> {
-            let py = this.py();
-            let keywords = PyDict::new(py);
-            keywords.set_item("source", this)?;
-            let warning =
-                (format!("unclosed transport {}", this.as_any().repr()?), py.get_type::<PyResourceWarning>());
-            stdlib(py).warn.bind(py).call(warning, Some(&keywords))?;
-            Ok(())
-        };
-        for outcome in [warn(), Self::release(this)] {
+        let shown = this.as_any().repr();
+        let warned =
+            shown.and_then(|shown| warning::resource(this.as_any(), &format!("unclosed transport {shown}")));
+        for outcome in [warned, Self::release(this)] {
             if let Err(error) = outcome {
                 error.write_unraisable(this.py(), Some(this.as_any()));
             }
         }
     }
-}
-
-/// What the loop keeps of a transport that waits for nothing.
-fn idle_source<T: Transport>(transport: &Bound<'_, T>) -> PyResult<Source> {
-    Ok(Source::IdleTransport(PyWeakrefReference::new(transport.as_any())?.unbind()))
 }
 
 /// asyncio: `constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES`.

@@ -1,14 +1,18 @@
 //! What moves a protocol's bytes (asyncio: `transports.py`, `selector_events.py`).
 //!
-//! Files by job: `tcp` (what a stream transport knows, how it is made and begins), `reading`, `writing` (with `flow_control`, which knows
-//! what waits to be sent and when the protocol is to pause), `life` (from `connection_made` to the one `connection_lost`), `closing`, `socket_info` (the socket behind
-//! it, and `get_extra_info`), `tcp_methods` (what Python sees).
+//! What all share: `life` (from `connection_made` to the one `connection_lost`), `flow_control` (what waits to be sent, when the protocol is to
+//! pause). What the transports of sockets share: `registration` (their place in the reactor), `socket_info` (the socket behind it, and
+//! `get_extra_info`).
+//!
+//! The files of a stream by job: `tcp` (what it knows, how it is made and begins), `reading`, `writing`, `closing`, `tcp_methods` (what Python sees).
+//!
 //! Invariant: after each call of a protocol the transport looks at its own state again, because the protocol may have done anything to it.
 
 mod closing;
 mod flow_control;
 mod life;
 mod reading;
+mod registration;
 pub(crate) mod socket_info;
 pub(crate) mod tcp;
 mod tcp_methods;

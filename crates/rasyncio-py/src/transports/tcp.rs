@@ -1,5 +1,6 @@
 //! `TcpTransport`: one connection of a stream socket. What it knows, how it is made, how it begins.
 
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
@@ -12,6 +13,7 @@ use rasyncio_core::reactor::Operation;
 
 use super::flow_control::{Output, Sending};
 use super::life::{Life, Transport};
+use super::registration::Registered;
 use super::socket_info::{Endpoint, Socket, SocketTransport};
 use crate::event_loop::{Loop, Server, Source};
 use crate::exceptions;
@@ -126,6 +128,8 @@ impl TcpTransport {
 
 impl Transport for TcpTransport {
     const READ_ERROR: &'static str = "Fatal read error on socket transport";
+    const READING: Operation = Operation::Receive;
+    const WRITING: Operation = Operation::Send;
 
     fn event_loop(&self) -> &Py<Loop> {
         &self.event_loop
@@ -140,8 +144,8 @@ impl Transport for TcpTransport {
         self.state.with(py, |state| look(&mut state.life))
     }
 
-    fn source(this: Py<Self>) -> Source {
-        Source::Stream(this)
+    fn set_armed(this: &Bound<'_, Self>, operation: Operation, armed: bool) -> PyResult<io::Result<()>> {
+        Self::arm(this, operation, armed)
     }
 
     fn forget_unsent(&self, py: Python<'_>) {
@@ -154,6 +158,12 @@ impl Transport for TcpTransport {
 
     fn release(this: &Bound<'_, Self>) -> PyResult<()> {
         Self::release_socket(this)
+    }
+}
+
+impl Registered for TcpTransport {
+    fn source(this: Py<Self>) -> Source {
+        Source::Stream(this)
     }
 }
 

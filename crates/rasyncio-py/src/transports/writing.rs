@@ -134,10 +134,9 @@ impl TcpTransport {
         let (before, outcome, after) = own.state.with(py, |state| {
             let before = state.output.sending;
             let outcome = match state.life.token {
-                Some(token) => own
-                    .event_loop
-                    .get()
-                    .with_reactor(py, |reactor| state.output.send(reactor, token, &mut sent)),
+                Some(token) => own.event_loop.get().with_reactor(py, |reactor| {
+                    state.output.send(|slices| reactor.send(token, slices), &mut sent)
+                }),
                 None => Ok(Ok(())),
             };
             (before, outcome, state.output.sending)
