@@ -55,6 +55,9 @@ mod _rasyncio {
         crate::ffi::recycle::install::<FutureIter>(py);
         crate::ffi::slots::install_next::<FutureIter>(py);
         crate::ffi::slots::install_send::<FutureIter>(py);
+        crate::ffi::recycle::install::<Coroutine>(py);
+        crate::ffi::slots::install_await::<Coroutine>(py);
+        crate::ffi::slots::install_next::<Coroutine>(py);
         crate::ffi::slots::install_send::<Coroutine>(py);
         crate::ffi::methods::install::<CallSoon>(py)?;
         crate::ffi::methods::install::<SetResult>(py)?;

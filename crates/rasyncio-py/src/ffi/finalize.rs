@@ -115,13 +115,7 @@ fn free<T: Finalize>(py: Python<'_>, object: *mut ffi::PyObject) -> bool {
     if weak_references <= 0 || dictionary <= 0 {
         return false;
     }
-    // SAFETY: the type says that its objects have a pointer there, NULL or to a weak reference.
-    let list = unsafe { object.byte_offset(weak_references).cast::<*mut ffi::PyObject>() };
-    // SAFETY: as above.
-    if !unsafe { *list }.is_null() {
-        // SAFETY: the object is dying and whole.
-        unsafe { ffi::PyObject_ClearWeakRefs(object) };
-    }
+    super::recycle::clear_weak_references::<T>(py, object);
     // SAFETY: the type says that its objects have a pointer there, NULL or to a dictionary that they own.
     let place = unsafe { object.byte_offset(dictionary).cast::<*mut ffi::PyObject>() };
     // SAFETY: as above; the reference is taken over.

@@ -1,7 +1,7 @@
 //! The room of raw C-API calls: what PyO3 has no safe form for, or none that is fast enough.
 //!
 //! Files by job: `cell` (state of an object behind the interpreter lock), `call` (calling Python without building
-//! tuples), `send` (stepping a coroutine), `context` (entering a `contextvars.Context`), `finalize` (`tp_finalize`, which
+//! tuples), `send` (stepping a coroutine), `machine` (the bodies of our own), `context` (entering a `contextvars.Context`), `finalize` (`tp_finalize`, which
 //! PyO3 lacks), `methods` (methods without argument parsing), `slots` (`am_send`, which PyO3 lacks), `recycle` (free lists), `current_task` (where the interpreter keeps the running task), `buffer` (bytes-like objects),
 //! `warning` (warnings of dying objects).
 //! Everything exported is safe to call: no `unsafe fn` leaves this room.
@@ -13,6 +13,7 @@ pub(crate) mod cell;
 pub(crate) mod context;
 pub(crate) mod current_task;
 pub(crate) mod finalize;
+pub(crate) mod machine;
 pub(crate) mod methods;
 pub(crate) mod recycle;
 pub(crate) mod send;

@@ -9,6 +9,13 @@ use super::cell::GilCell;
 
 /// A class whose dead objects are kept.
 pub(crate) trait Recycle: PyTypeInfo + Sized {
+    /// Whether this dying object may be used again; one that may not gets the destructor that its class had before.
+    #[inline]
+    fn is_recyclable(this: &Bound<'_, Self>) -> bool {
+        let _ = this;
+        true
+    }
+
     /// Lets go of what the object holds, so that it can wait for its next use.
     fn empty(this: &Bound<'_, Self>);
 
@@ -68,12 +75,23 @@ pub(crate) fn take<'py, T: Recycle>(
 unsafe extern "C" fn dealloc<T: Recycle>(object: *mut ffi::PyObject) {
     // SAFETY: destructors run on an attached thread.
     let py = unsafe { Python::assume_attached() };
-    // SAFETY: a dying object must be hidden from the collector before it is taken apart.
-    unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
     // SAFETY: the slot is called with a T whose memory stays valid; its reference count is zero, so the handle is never dropped.
     let this = std::mem::ManuallyDrop::new(unsafe { Bound::from_owned_ptr(py, object) });
     // SAFETY: the type was said above.
     let this = unsafe { this.cast_unchecked::<T>() };
+    // An object whose finalizer ran once would never have it run again.
+    // SAFETY: the object is whole, and of a class that the collector knows.
+    let is_fresh = unsafe { ffi::PyObject_GC_IsFinalized(object) } == 0;
+    if !is_fresh || !T::is_recyclable(this) {
+        if let Some(original) = T::bin().destructor.get() {
+            // SAFETY: the destructor that this class had before.
+            unsafe { original(object) };
+        }
+        return;
+    }
+    // SAFETY: a dying object must be hidden from the collector before it is taken apart.
+    unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
+    clear_weak_references::<T>(py, object);
     T::empty(this);
     let kept = cfg!(not(Py_GIL_DISABLED))
         && T::bin().objects.with(py, |objects| {
@@ -90,6 +108,25 @@ unsafe extern "C" fn dealloc<T: Recycle>(object: *mut ffi::PyObject) {
         // SAFETY: the destructor that PyO3 made for exactly this class.
         unsafe { original(object) };
     }
+}
+
+/// Tells the weak references of a dying object that it is gone.
+pub(super) fn clear_weak_references<T: PyTypeInfo>(py: Python<'_>, object: *mut ffi::PyObject) {
+    // SAFETY: a type object of ours, which lives for ever.
+    let offset = unsafe { (*T::type_object_raw(py)).tp_weaklistoffset };
+    if offset == 0 {
+        return;
+    }
+    if offset > 0 {
+        // SAFETY: the type says that its objects have a pointer there, NULL or to a weak reference.
+        let list = unsafe { object.byte_offset(offset).cast::<*mut ffi::PyObject>() };
+        // SAFETY: as above.
+        if unsafe { *list }.is_null() {
+            return;
+        }
+    }
+    // SAFETY: the object is dying and whole, and its class has weak references.
+    unsafe { ffi::PyObject_ClearWeakRefs(object) };
 }
 
 unsafe extern "C" {

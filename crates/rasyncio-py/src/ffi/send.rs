@@ -1,6 +1,6 @@
 //! Stepping a coroutine or any iterator: `PyIter_Send` and `throw`.
 
-use pyo3::exceptions::{PyBaseException, PyStopIteration};
+use pyo3::exceptions::{PyBaseException, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::{ffi, intern};
 
@@ -111,3 +111,56 @@ pub(crate) fn is_coroutine(object: &Bound<'_, PyAny>) -> bool {
     // SAFETY: only the type pointer of a live object is compared.
     unsafe { ffi::PyCoro_CheckExact(object.as_ptr()) != 0 }
 }
+
+/// What `await object` steps: a coroutine itself, else what `__await__` of its class gives. TypeError when it cannot be awaited.
+pub(crate) fn await_iterator<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = object.py();
+    if is_coroutine(object) || is_generator_based(object)? {
+        return Ok(object.clone());
+    }
+    // SAFETY: the object is alive.
+    let class = unsafe { ffi::Py_TYPE(object.as_ptr()) };
+    // SAFETY: the object is alive, so its type is.
+    let table = unsafe { (*class).tp_as_async };
+    // SAFETY: as above; the table belongs to the type.
+    let slot = if table.is_null() { None } else { unsafe { (*table).am_await } };
+    let Some(slot) = slot else {
+        let class = object.get_type().name()?;
+        return Err(PyTypeError::new_err(if py.version_info() < (3, 14) {
+            format!("object {class} can't be used in 'await' expression")
+        } else {
+            format!("'{class}' object can't be awaited")
+        }));
+    };
+    // SAFETY: the slot is called as the interpreter calls it.
+    let iterator = unsafe { slot(object.as_ptr()) };
+    // SAFETY: the slot gives a new reference, or NULL with an exception set.
+    let iterator = unsafe { Bound::from_owned_ptr_or_err(py, iterator) }?;
+    // SAFETY: the object is alive.
+    let is_iterator = unsafe { ffi::PyIter_Check(iterator.as_ptr()) } != 0;
+    if is_iterator && !is_coroutine(&iterator) {
+        return Ok(iterator);
+    }
+    let class = iterator.get_type().name()?;
+    Err(PyTypeError::new_err(if py.version_info() >= (3, 15) {
+        format!("{}.__await__() must return an iterator, not {class}", object.get_type().name()?)
+    } else if is_coroutine(&iterator) {
+        "__await__() returned a coroutine".to_owned()
+    } else {
+        format!("__await__() returned non-iterator of type '{class}'")
+    }))
+}
+
+/// Whether `object` is what calling a function under `types.coroutine` gives.
+fn is_generator_based(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    // SAFETY: only the type pointer of a live object is compared.
+    if unsafe { ffi::PyGen_CheckExact(object.as_ptr()) } == 0 {
+        return Ok(false);
+    }
+    let code = object.getattr(intern!(object.py(), "gi_code"))?;
+    let flags: u32 = code.getattr(intern!(object.py(), "co_flags"))?.extract()?;
+    Ok(flags & CO_ITERABLE_COROUTINE != 0)
+}
+
+/// Python: `inspect.CO_ITERABLE_COROUTINE`.
+const CO_ITERABLE_COROUTINE: u32 = 0x100;

@@ -1,6 +1,6 @@
 //! `am_send`, which PyO3 lacks: without it an awaitable that returns a value has to build and raise a StopIteration.
 
-use pyo3::exceptions::PyStopIteration;
+use pyo3::exceptions::{PyBaseException, PyStopIteration};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use pyo3::{PyTypeInfo, ffi};
@@ -41,14 +41,13 @@ unsafe extern "C" fn iternext<T: SendSlot>(object: *mut ffi::PyObject) -> *mut f
         // SAFETY: as above.
         let this = unsafe { this.cast_unchecked::<T>() };
         let none = py.None().into_bound(py);
-        match next_result(T::send(this, &none)) {
-            Ok(Some(yielded)) => yielded.into_ptr(),
-            Ok(None) => std::ptr::null_mut(),
-            Err(error) => {
-                error.restore(py);
-                std::ptr::null_mut()
-            }
+        match T::send(this, &none) {
+            Sent::Yielded(yielded) => return yielded.into_ptr(),
+            Sent::Returned(value) if value.is_none() => {}
+            Sent::Returned(value) => set_stop_iteration(&value),
+            Sent::Raised(error) => error.restore(py),
         }
+        std::ptr::null_mut()
     };
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or_else(|_| {
         // SAFETY: still attached, as at the entry.
@@ -56,6 +55,19 @@ unsafe extern "C" fn iternext<T: SendSlot>(object: *mut ffi::PyObject) -> *mut f
         pyo3::exceptions::PySystemError::new_err("panic while stepping an awaitable").restore(py);
         std::ptr::null_mut()
     })
+}
+
+/// Raises `StopIteration(value)`, without the detour over a `PyErr` where the interpreter would not take the value apart.
+#[inline]
+fn set_stop_iteration(value: &Bound<'_, PyAny>) {
+    if value.is_instance_of::<PyTuple>() || value.is_instance_of::<PyBaseException>() {
+        stop_iteration(value).restore(value.py());
+        return;
+    }
+    // SAFETY: the interpreter set it at its start and leaves it.
+    let class = unsafe { ffi::PyExc_StopIteration };
+    // SAFETY: both objects are alive; the call makes the exception and keeps references of its own.
+    unsafe { ffi::PyErr_SetObject(class, value.as_ptr()) };
 }
 
 /// A class that can be awaited through an iterator object.

@@ -36,7 +36,20 @@ impl FutureIter {
         else {
             return Sent::Returned(py.None().into_bound(py));
         };
-        let seen = future.get().state.with(py, |state| match (state.status, &state.outcome) {
+        let sent = Future::await_step(&future);
+        if !matches!(sent, Sent::Yielded(_)) {
+            drop(self.future.take(py).map(|future| future.into_bound(py)));
+        }
+        sent
+    }
+}
+
+impl Future {
+    /// A step of whoever awaits `this`: yields it once while it is pending, then gives its result or raises its exception.
+    #[inline]
+    pub(crate) fn await_step<'py>(this: &Bound<'py, Self>) -> Sent<'py> {
+        let py = this.py();
+        let seen = this.get().state.with(py, |state| match (state.status, &state.outcome) {
             (Status::Pending, _) if !state.blocking => {
                 state.blocking = true;
                 Seen::Waits
@@ -47,20 +60,15 @@ impl FutureIter {
             _ => Seen::Other,
         });
         match seen {
-            Seen::Waits => return Sent::Yielded(future.into_any()),
-            Seen::Result(result) => {
-                drop(self.future.take(py).map(|future| future.into_bound(py)));
-                return Sent::Returned(result);
-            }
+            Seen::Waits => return Sent::Yielded(this.clone().into_any()),
+            Seen::Result(result) => return Sent::Returned(result),
             Seen::Other => {}
         }
-        let sent = match future.get().outcome(py) {
-            Outcome::Pending => return Sent::Raised(exceptions::runtime("await wasn't used with future")),
+        match this.get().outcome(py) {
+            Outcome::Pending => Sent::Raised(exceptions::runtime("await wasn't used with future")),
             Outcome::Result(result) => Sent::Returned(result),
             Outcome::Raise(error) => Sent::Raised(error),
-        };
-        drop(self.future.take(py).map(|future| future.into_bound(py)));
-        sent
+        }
     }
 }
 

@@ -1,0 +1,171 @@
+//! What Python sees of a coroutine.
+
+use pyo3::exceptions::{PyGeneratorExit, PyRuntimeError, PyTypeError};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyTraceback, PyType};
+
+use super::{Coroutine, Stage};
+use crate::ffi::machine::Resume;
+use crate::ffi::send::Sent;
+use crate::ffi::slots::{AwaitSlot, SendSlot, next_result, stop_iteration};
+
+#[pymethods]
+impl Coroutine {
+    fn __await__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::iterator(this)
+    }
+
+    fn __iter__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::iterator(this)
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        next_result(self.resume(py, Resume::Next))
+    }
+
+    /// Resumes the coroutine.
+    #[pyo3(name = "send")]
+    fn send_from_python<'py>(
+        this: &Bound<'py, Self>,
+        value: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        answer(<Self as SendSlot>::send(this, value))
+    }
+
+    /// Raises an exception where the coroutine is suspended.
+    #[pyo3(signature = (r#type, value = None, traceback = None))]
+    fn throw<'py>(
+        &self,
+        r#type: &Bound<'py, PyAny>,
+        value: Option<&Bound<'py, PyAny>>,
+        traceback: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let error = thrown(r#type, value, traceback)?;
+        answer(self.resume(r#type.py(), Resume::Throw(error)))
+    }
+
+    /// Raises GeneratorExit where the coroutine is suspended, which ends it.
+    pub(super) fn close(&self, py: Python<'_>) -> PyResult<()> {
+        match self.set_stage(py, Stage::Closed) {
+            Stage::Created(machine) => {
+                drop(machine);
+                return Ok(());
+            }
+            Stage::Closed => return Ok(()),
+            other => drop(self.set_stage(py, other)),
+        }
+        match self.resume(py, Resume::Throw(PyGeneratorExit::new_err(()))) {
+            Sent::Yielded(_) => Err(PyRuntimeError::new_err("coroutine ignored GeneratorExit")),
+            Sent::Returned(_) => Ok(()),
+            Sent::Raised(error) if error.is_instance_of::<PyGeneratorExit>(py) => Ok(()),
+            Sent::Raised(error) => Err(error),
+        }
+    }
+
+    #[getter]
+    fn cr_running<'py>(&self, py: Python<'py>) -> Bound<'py, PyBool> {
+        let running = self.life.with(py, |life| matches!(life.stage, Stage::Running));
+        PyBool::new(py, running).to_owned()
+    }
+
+    /// Rust code has no Python frame.
+    #[getter]
+    fn cr_frame(&self) -> Option<Py<PyAny>> {
+        None
+    }
+
+    /// Rust code has no Python code object.
+    #[getter]
+    fn cr_code(&self) -> Option<Py<PyAny>> {
+        None
+    }
+
+    #[getter]
+    fn cr_await<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.life.with(py, |life| match &life.stage {
+            Stage::Suspended(machine) => machine.awaited(py),
+            Stage::Created(_) | Stage::Running | Stage::Closed => None,
+        })
+    }
+
+    #[getter]
+    fn cr_origin(&self) -> Option<Py<PyAny>> {
+        None
+    }
+
+    #[getter]
+    fn __name__(&self, py: Python<'_>) -> &'static str {
+        let name = self.name(py);
+        name.rsplit('.').next().unwrap_or(name)
+    }
+
+    #[getter]
+    fn __qualname__(&self, py: Python<'_>) -> &'static str {
+        self.name(py)
+    }
+
+    fn __repr__(this: &Bound<'_, Self>) -> String {
+        format!("<coroutine object {} at {:?}>", this.get().name(this.py()), this.as_ptr())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let visited = self.life.peek(|life| match &life.stage {
+            Stage::Created(machine) | Stage::Suspended(machine) => machine.visit(&visit),
+            Stage::Running | Stage::Closed => Ok(()),
+        });
+        visited.unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        let unless_it_runs = self.life.with(py, |life| match &mut life.stage {
+            Stage::Running => None,
+            other => Some(std::mem::replace(other, Stage::Closed)),
+        });
+        drop(unless_it_runs);
+    }
+}
+
+fn answer(sent: Sent<'_>) -> PyResult<Bound<'_, PyAny>> {
+    match sent {
+        Sent::Yielded(awaited) => Ok(awaited),
+        Sent::Returned(result) => Err(stop_iteration(&result)),
+        Sent::Raised(error) => Err(error),
+    }
+}
+
+/// The exception that `throw(type, value, traceback)` means, in the old form of three arguments or the new one of an instance.
+pub(crate) fn thrown(
+    kind: &Bound<'_, PyAny>,
+    value: Option<&Bound<'_, PyAny>>,
+    traceback: Option<&Bound<'_, PyAny>>,
+) -> PyResult<PyErr> {
+    let py = kind.py();
+    let value = value.filter(|value| !value.is_none());
+    let traceback = traceback.filter(|traceback| !traceback.is_none());
+    if traceback.is_some_and(|traceback| !traceback.is_instance_of::<PyTraceback>()) {
+        return Err(PyTypeError::new_err("throw() third argument must be a traceback"));
+    }
+    let exception = if let Ok(class) = kind.cast::<PyType>() {
+        match value {
+            Some(value) if value.is_instance(class)? => value.clone(),
+            Some(value) => class.call1((value,))?,
+            None => class.call0()?,
+        }
+    } else {
+        if value.is_some() {
+            return Err(PyTypeError::new_err("instance exception may not have a separate value"));
+        }
+        kind.clone()
+    };
+    if !exception.is_instance_of::<pyo3::exceptions::PyBaseException>() {
+        return Err(PyTypeError::new_err(
+            "exceptions must be classes or instances deriving from BaseException",
+        ));
+    }
+    if let Some(traceback) = traceback {
+        exception.setattr(intern!(py, "__traceback__"), traceback)?;
+    }
+    Ok(PyErr::from_value(exception))
+}
