@@ -33,6 +33,8 @@ __all__ = [
     "TimerHandle",
     "_Loop",
     "_SelectorSocketTransport",
+    "_UnixReadPipeTransport",
+    "_UnixWritePipeTransport",
     "coroutine",
     "install",
     "new_event_loop",
@@ -116,6 +118,16 @@ class Server(asyncio.Server):
 @final
 class _SelectorSocketTransport(asyncio.Transport):
     """A TCP connection. Named after the class whose `repr()` it shares."""
+
+@final
+class _UnixReadPipeTransport(asyncio.ReadTransport):
+    """The reading end of a pipe. Named after the class whose `repr()` it shares."""
+
+    max_size: int
+
+@final
+class _UnixWritePipeTransport(asyncio.Transport):
+    """The writing end of a pipe. Named after the class whose `repr()` it shares."""
 
 @final
 class FutureIter(Generator[Any, Any, _T_co]):
@@ -341,6 +353,12 @@ class _Loop:
             start_serving: bool = True,
         ) -> Server: ...
 
+    async def connect_read_pipe(
+        self, protocol_factory: Callable[[], _ProtocolT], pipe: Any
+    ) -> tuple[asyncio.ReadTransport, _ProtocolT]: ...
+    async def connect_write_pipe(
+        self, protocol_factory: Callable[[], _ProtocolT], pipe: Any
+    ) -> tuple[asyncio.WriteTransport, _ProtocolT]: ...
     async def create_unix_connection(
         self,
         protocol_factory: Callable[[], _ProtocolT],

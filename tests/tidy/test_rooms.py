@@ -18,6 +18,7 @@ CORE_ROOMS: Table = {
     "clock": {"sys"},
     "fork": {"sys"},
     "net": {"sys"},
+    "pipe": {"sys"},
     "signal": {"sys"},
     "wake": {"sync", "sys", "fork"},
     "scheduler": {"sync", "wake"},
@@ -49,7 +50,7 @@ HUB = {"Loop", "Ready", "Source", "Server", "current_loop"}
 FUTURE_OF_A_TASK = {"Task", "TaskWakeup"}
 
 # The files of event_loop/ that know what a transport is.
-NAME_TRANSPORTS = {"mod", "run", "entries", "connect", "serve", "tls", "server/listener"}
+NAME_TRANSPORTS = {"mod", "run", "entries", "watch", "connect", "pipes", "serve", "tls", "server/listener"}
 
 # interop.rs takes asyncio's names once, at import. The files that import asyncio beside it, and why.
 IMPORT_ASYNCIO = {

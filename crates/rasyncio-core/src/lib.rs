@@ -8,6 +8,7 @@
 //! - [`reactor`]: what the kernel tells us; one contract, the backends behind it.
 //! - [`buffer`]: bytes waiting to be written, and when to ask the writer to pause.
 //! - [`net`]: addresses, socket options, the order of connecting, the pause of a starved listener.
+//! - [`pipe`]: what can be read and written like a pipe.
 //! - [`signal`]: the pipe that a signal handler writes to.
 //! - [`fork`]: tells whether this process is still the one that made the loop.
 //! - `sync`: atomics and locks, of the standard library or of the loom checker.
@@ -17,6 +18,7 @@ pub mod buffer;
 pub mod clock;
 pub mod fork;
 pub mod net;
+pub mod pipe;
 pub mod reactor;
 pub mod scheduler;
 pub mod signal;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rasyncio_core::clock::monotonic;
 use rasyncio_core::reactor::{BackendChoice, Operation, PeerAddress, Reactor};
 
-use self::support::{give_number_away, look, operations, pair, reactor, tokens, wait, wait_for};
+use self::support::{give_number_away, look, operations, pair, pipe, reactor, tokens, wait, wait_for};
 
 #[test]
 fn nothing_is_reported_before_it_is_armed_or_after_it_is_disarmed() {
@@ -357,4 +357,54 @@ fn draining_and_abandoning_hand_back_every_payload() {
     assert_eq!((reactor.source_count(), look(&mut reactor)), (0, vec![]));
     reactor.insert(far.as_raw_fd(), 3);
     assert_eq!(reactor.abandon(), [3]);
+}
+
+#[test]
+fn a_pipe_is_polled_and_then_read_and_written() {
+    let (reading_end, writing_end) = pipe();
+    let mut reactor = reactor();
+    let reader = reactor.insert(reading_end.as_raw_fd(), "reader");
+    reactor.arm(reader, Operation::Readable).expect("a pipe can be watched");
+    assert_eq!(look(&mut reactor), []);
+    let slices = [IoSlice::new(b"two "), IoSlice::new(b"parts")];
+    assert_eq!(reactor.write(writing_end.as_raw_fd(), &slices).expect("room"), 9);
+    assert_eq!(operations(&look(&mut reactor)), [Operation::Readable]);
+    let mut buffer = [0; 64];
+    let count = reactor.read(reading_end.as_raw_fd(), &mut buffer).expect("bytes");
+    assert_eq!(&buffer[..count], b"two parts");
+    let error = reactor.read(reading_end.as_raw_fd(), &mut buffer).expect_err("nothing is left");
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    drop(writing_end);
+    assert_eq!(operations(&look(&mut reactor)), [Operation::Readable]);
+    assert_eq!(reactor.read(reading_end.as_raw_fd(), &mut buffer).expect("the end"), 0);
+}
+
+#[test]
+fn a_full_pipe_takes_a_part_and_is_writable_when_somebody_has_read() {
+    let (reading_end, writing_end) = pipe();
+    let mut reactor = reactor();
+    let much = vec![7; 1 << 20];
+    let slices = [IoSlice::new(&much)];
+    let written = reactor.write(writing_end.as_raw_fd(), &slices).expect("room");
+    assert!(0 < written && written < much.len());
+    let error = reactor.write(writing_end.as_raw_fd(), &slices).expect_err("it is full");
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    let writer = reactor.insert(writing_end.as_raw_fd(), "writer");
+    reactor.arm(writer, Operation::Writable).expect("a pipe can be watched");
+    assert_eq!(look(&mut reactor), []);
+    let count = reactor.read(reading_end.as_raw_fd(), &mut vec![0; 1 << 20]).expect("bytes");
+    assert_eq!(count, written);
+    assert_eq!(operations(&look(&mut reactor)), [Operation::Writable]);
+}
+
+#[test]
+fn the_writing_end_of_a_pipe_is_readable_when_nobody_reads_any_more() {
+    let (reading_end, writing_end) = pipe();
+    let mut reactor = reactor();
+    let writer = reactor.insert(writing_end.as_raw_fd(), "writer");
+    reactor.arm(writer, Operation::Readable).expect("a pipe can be watched");
+    reactor.write(writing_end.as_raw_fd(), &[IoSlice::new(b"unread")]).expect("room");
+    assert_eq!(look(&mut reactor), []);
+    drop(reading_end);
+    assert_eq!(operations(&look(&mut reactor)), [Operation::Readable]);
 }

@@ -39,7 +39,11 @@ mod _rasyncio {
     #[pymodule_export]
     use crate::tasks::Task;
     #[pymodule_export]
+    use crate::transports::read_pipe::ReadPipeTransport;
+    #[pymodule_export]
     use crate::transports::tcp::TcpTransport;
+    #[pymodule_export]
+    use crate::transports::write_pipe::WritePipeTransport;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -49,6 +53,8 @@ mod _rasyncio {
         crate::ffi::finalize::install::<Future>(py);
         crate::ffi::finalize::install::<Task>(py);
         crate::ffi::finalize::install::<TcpTransport>(py);
+        crate::ffi::finalize::install::<ReadPipeTransport>(py);
+        crate::ffi::finalize::install::<WritePipeTransport>(py);
         crate::ffi::finalize::install::<Coroutine>(py);
         crate::ffi::slots::install_await::<Future>(py);
         crate::ffi::slots::install_await::<Task>(py);

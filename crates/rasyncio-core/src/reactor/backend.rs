@@ -28,6 +28,10 @@ pub(super) trait Backend: fmt::Debug + Send {
 
     fn send(&mut self, token: Token, fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 
+    fn read(&mut self, fd: RawFd, buffer: &mut [u8]) -> io::Result<usize>;
+
+    fn write(&mut self, fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
     fn begin_wait(&mut self, timeout: Option<Duration>) -> Wait;
 
     /// Reports each source that is ready, and for what it may go on; the reactor takes from that

@@ -9,7 +9,7 @@ use super::Accepted;
 use super::backend::{Backend, Wait, WaitKind};
 use super::operation::{Operations, Token};
 use crate::sys::epoll::{Directions, Epoll, EpollWait};
-use crate::sys::socket;
+use crate::sys::{pipe, socket};
 
 #[derive(Debug)]
 pub(super) struct EpollBackend {
@@ -54,6 +54,14 @@ impl Backend for EpollBackend {
 
     fn send(&mut self, _token: Token, fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         socket::send(fd, slices)
+    }
+
+    fn read(&mut self, fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
+        pipe::read(fd, buffer)
+    }
+
+    fn write(&mut self, fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        pipe::write(fd, slices)
     }
 
     fn begin_wait(&mut self, timeout: Option<Duration>) -> Wait {

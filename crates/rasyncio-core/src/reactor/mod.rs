@@ -28,6 +28,11 @@
 //!   already: it keeps the connection as it keeps bytes, and closes it when the source is removed.
 //! - `Send`: [`Reactor::send`] is worth another try. Arm it when `send` would block or took part.
 //!
+//! **Pipes, FIFOs, terminals** are no sockets: their owner arms `Readable` and `Writable`, and then
+//! asks for [`Reactor::read`] and [`Reactor::write`], which need no source and leave nothing behind.
+//! A ring does not read ahead of them: what it had taken from a terminal would be lost to the
+//! program that reads there next, and what is written to a device is not to be cut or joined.
+//!
 //! A hang-up or an error counts for both directions as far as they are armed; for one descriptor
 //! what reads is reported before what writes.
 //!
@@ -218,6 +223,16 @@ impl<S> Reactor<S> {
     pub fn send(&mut self, token: Token, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let slot = self.sources.get(token).ok_or_else(sys::bad_descriptor)?;
         self.backend.send(token, slot.fd, slices)
+    }
+
+    /// Reads from a file that is no socket, as far as that is possible now; 0 is its end.
+    pub fn read(&mut self, fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
+        self.backend.read(fd, buffer)
+    }
+
+    /// Writes what a file that is no socket takes now and answers how much that was.
+    pub fn write(&mut self, fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.backend.write(fd, slices)
     }
 
     /// Wakes this reactor's waits from any thread.

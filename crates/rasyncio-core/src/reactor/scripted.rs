@@ -26,7 +26,7 @@ pub enum Note {
     Watched(RawFd, Vec<Operation>),
     /// A wait began, with this timeout.
     Waited(Option<Duration>),
-    /// These bytes were taken by a `send`.
+    /// These bytes were taken by a `send` or a `write`.
     Sent(RawFd, Vec<u8>),
 }
 
@@ -50,7 +50,7 @@ impl Script {
         self.lines().waits.push_back(found);
     }
 
-    /// One of the coming `receive` calls gets these bytes; without a line it would block.
+    /// One of the coming `receive` or `read` calls gets these bytes; without a line it would block.
     pub fn on_receive(&self, fd: RawFd, bytes: io::Result<Vec<u8>>) {
         self.lines().receives.entry(fd).or_default().push_back(bytes);
     }
@@ -60,7 +60,7 @@ impl Script {
         self.lines().accepts.entry(fd).or_default().push_back(connection);
     }
 
-    /// One of the coming `send` calls takes at most this many bytes; without a line, all.
+    /// One of the coming `send` or `write` calls takes at most this many bytes; without a line, all.
     pub fn on_send(&self, fd: RawFd, taken: io::Result<usize>) {
         self.lines().sends.entry(fd).or_default().push_back(taken);
     }
@@ -120,6 +120,10 @@ impl Backend for ScriptedBackend {
     }
 
     fn receive(&mut self, _token: Token, fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read(fd, buffer)
+    }
+
+    fn read(&mut self, fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
         let mut lines = self.script.lines();
         let bytes = next_line(&mut lines.receives, fd).unwrap_or_else(would_block)?;
         let count = bytes.len().min(buffer.len());
@@ -138,6 +142,10 @@ impl Backend for ScriptedBackend {
     }
 
     fn send(&mut self, _token: Token, fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.write(fd, slices)
+    }
+
+    fn write(&mut self, fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut lines = self.script.lines();
         let most = next_line(&mut lines.sends, fd).unwrap_or(Ok(usize::MAX))?;
         let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).take(most).collect();

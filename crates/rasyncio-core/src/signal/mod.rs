@@ -34,7 +34,7 @@ impl SignalPipe {
     pub fn drain(&self, numbers: &mut Vec<u8>) -> io::Result<()> {
         let mut buffer = [0; 256];
         loop {
-            match sys::pipe::read(&self.reading_end, &mut buffer) {
+            match sys::pipe::read(self.read_fd(), &mut buffer) {
                 // The end of the pipe: someone else closed its writing end.
                 Ok(0) => return Ok(()),
                 Ok(count) => numbers.extend_from_slice(&buffer[..count]),

@@ -4,7 +4,7 @@
 //! - `address`: socket addresses as the kernel writes them.
 //! - `epoll`: the kernel's list of watched descriptors.
 //! - `fork`: counts forks.
-//! - `pipe`: the pipe of the signals.
+//! - `pipe`: pipes, and what is read and written like one.
 //! - `socket`: what is done to one socket.
 //! - `time`: the monotonic clock.
 //! - `wake`: the eventfd.

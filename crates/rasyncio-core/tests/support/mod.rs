@@ -14,6 +14,11 @@ pub fn pair() -> (UnixStream, UnixStream) {
     UnixStream::pair().expect("a pair of sockets")
 }
 
+/// The reading and the writing end of a pipe, both non-blocking.
+pub fn pipe() -> (OwnedFd, OwnedFd) {
+    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).expect("a pipe")
+}
+
 /// Closes what `number` names and gives the number to another socket, as a careless program does
 /// without a word to the loop. Answers the other end of the new socket.
 pub fn give_number_away(number: &mut OwnedFd) -> UnixStream {

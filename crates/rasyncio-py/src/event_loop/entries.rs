@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use rasyncio_core::reactor::Operation;
 
-use super::{Loop, Ready, Source};
+use super::{Loop, Ready, Source, Watcher};
 use crate::exceptions::Raised;
 use crate::ffi::call::call_one;
 use crate::ffi::context;
@@ -15,6 +15,7 @@ use crate::futures::Future;
 use crate::handles::{Handle, format_callback};
 use crate::interop::must_propagate;
 use crate::tasks::{TaskStep, TaskWakeup, step};
+use crate::transports::pipe::AnyPipe;
 use crate::transports::tcp::TcpTransport;
 
 impl Loop {
@@ -64,19 +65,25 @@ impl Loop {
         enum Behind {
             Stream(Py<TcpTransport>),
             Listener(Py<super::server::Listener>),
+            Pipe(AnyPipe),
         }
         let py = this.py();
         // The descriptor may have been given up since the kernel told of it: then its token is no longer known.
         let behind = this.get().reactor.with(py, |reactor| match reactor.as_ref()?.get(token)? {
             Source::Stream(transport) => Some(Behind::Stream(transport.clone_ref(py))),
             Source::Listener(listener) => Some(Behind::Listener(listener.clone_ref(py))),
-            Source::Watch { .. } | Source::IdleTransport(_) | Source::Signals => None,
+            source @ Source::Watch { .. } => match source.watcher(operation)? {
+                Watcher::Pipe(pipe) => Some(Behind::Pipe(pipe.clone_ref(py))),
+                Watcher::Handle(_) => None,
+            },
+            Source::IdleTransport(_) | Source::Signals => None,
         });
         match behind {
             Some(Behind::Stream(transport)) => TcpTransport::on_io(transport.bind(py), this, operation),
             Some(Behind::Listener(listener)) => {
                 super::server::Listener::on_acceptable(listener.bind(py), this)
             }
+            Some(Behind::Pipe(pipe)) => pipe.on_ready(py, this, operation),
             None => Ok(()),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Files by job, one per section of asyncio's documentation of the loop: `run` (run, stop, close, the turn), `entries` (one piece of work), `schedule` (callbacks, futures,
 //! tasks), `debug` (debug mode, exception handlers), `asyncgens`, `executor`, `resolve` (DNS), `signals`, `watch` (descriptors), `sock` (`sock_*`),
-//! `connect` and `attempts` (connections), `tls`, `bell` (waking Rust coroutines), `serve` and `server` (servers), `unix` (Unix sockets). This file: what a loop knows. Invariant: work is run from one place, `entries::run_entry`.
+//! `connect` and `attempts` (connections), `tls`, `bell` (waking Rust coroutines), `serve` and `server` (servers), `pipes`, `unix` (Unix sockets). This file: what a loop knows. Invariant: work is run from one place, `entries::run_entry`.
 
 mod asyncgens;
 mod attempts;
@@ -11,6 +11,7 @@ mod connect;
 mod debug;
 mod entries;
 mod executor;
+mod pipes;
 mod resolve;
 mod run;
 mod schedule;
@@ -42,6 +43,7 @@ use crate::handles::{Handle, TimerHandle};
 use crate::interop::stdlib;
 use crate::tasks::Task;
 use crate::tasks::registry::{Registry, Slot};
+use crate::transports::pipe::AnyPipe;
 use crate::transports::tcp::TcpTransport;
 
 /// One piece of ready work. Python objects that stand for it (`Handle`) exist only where the user asked for one.
@@ -67,10 +69,10 @@ type Deferred = Box<dyn FnOnce(&Bound<'_, Loop>) -> PyResult<()> + Send>;
 
 /// Who is behind a descriptor.
 pub(crate) enum Source {
-    /// `add_reader()` and `add_writer()`.
+    /// `add_reader()` and `add_writer()`, and transports of pipes.
     Watch {
-        reader: Option<Py<Handle>>,
-        writer: Option<Py<Handle>>,
+        reader: Option<Watcher>,
+        writer: Option<Watcher>,
         /// The file or socket, where the user gave that and no number: once it is closed, its number is known from here only.
         object: Option<Py<PyAny>>,
     },
@@ -79,6 +81,12 @@ pub(crate) enum Source {
     IdleTransport(Py<PyWeakrefReference>),
     Listener(Py<server::Listener>),
     Signals,
+}
+
+/// Who watches a descriptor in one direction.
+pub(crate) enum Watcher {
+    Handle(Py<Handle>),
+    Pipe(AnyPipe),
 }
 
 /// A transport as the reactor knows it.
@@ -143,6 +151,9 @@ pub(crate) struct Loop {
 }
 
 impl Loop {
+    /// As much as asyncio asks for in one read (`max_size` of its transports).
+    pub(crate) const SCRATCH_SIZE: usize = 256 * 1024;
+
     fn make() -> PyResult<Self> {
         let choice = backend_choice()?;
         let mut reactor = Reactor::new(choice).map_err(|error| exceptions::os_error(&error))?;
@@ -297,7 +308,7 @@ impl Loop {
     /// Lends the memory that received bytes land in. `action` may call Python.
     pub(crate) fn with_scratch<R>(&self, py: Python<'_>, action: impl FnOnce(&mut [u8]) -> R) -> R {
         let mut scratch = self.scratch.take(py);
-        scratch.resize(SCRATCH_SIZE, 0);
+        scratch.resize(Self::SCRATCH_SIZE, 0);
         let result = action(&mut scratch);
         self.scratch.replace(py, scratch);
         result
@@ -396,6 +407,15 @@ impl Ready {
     }
 }
 
+impl Watcher {
+    fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Self::Handle(handle) => visit.call(handle),
+            Self::Pipe(pipe) => pipe.visit(visit),
+        }
+    }
+}
+
 impl Source {
     /// The transport behind the descriptor.
     pub(crate) fn transport(&self, py: Python<'_>) -> Option<FoundTransport> {
@@ -409,8 +429,7 @@ impl Source {
     fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
             Self::Watch { reader, writer, object } => {
-                visit.call(reader)?;
-                visit.call(writer)?;
+                reader.iter().chain(writer).try_for_each(|watcher| watcher.visit(visit))?;
                 visit.call(object)
             }
             Self::Stream(transport) => visit.call(transport),
@@ -446,6 +465,3 @@ impl Loop {
             .unwrap_or(Ok(()))
     }
 }
-
-/// As much as asyncio asks for in one read (`_SelectorTransport.max_size`).
-const SCRATCH_SIZE: usize = 256 * 1024;

@@ -1,4 +1,6 @@
-//! Watching descriptors: `add_reader()` and `add_writer()`, and the same for rasyncio's own coroutines.
+//! Watching descriptors: `add_reader()` and `add_writer()`, and the same for rasyncio's own coroutines and transports of pipes.
+
+use std::io;
 
 use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
 use pyo3::intern;
@@ -6,9 +8,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyTuple};
 use rasyncio_core::reactor::{Operation, Reactor, Token};
 
-use super::{Loop, Ready, Source};
+use super::{Loop, Ready, Source, Watcher};
 use crate::exceptions;
 use crate::handles::Handle;
+use crate::transports::pipe::AnyPipe;
 
 impl Loop {
     /// Calls `handle` whenever `fd` is readable, instead of what was called before.
@@ -39,8 +42,26 @@ impl Loop {
         object: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let py = this.py();
-        let mut handle = Some(handle);
-        let (outcome, old, unused) = this.get().with_reactor(py, |reactor| {
+        let watcher = Watcher::Handle(handle);
+        let (outcome, old) = this.get().put_watcher(py, fd, operation, watcher, object)?;
+        if let Some(Watcher::Handle(old)) = old {
+            // asyncio: the callback that is replaced does not run any more, even if it is queued already.
+            Handle::cancel_quietly(old.bind(py));
+        }
+        outcome.map_err(|error| exceptions::os_error(&error))
+    }
+
+    /// Tells `watcher` whenever the descriptor can go on, instead of whoever was told before and is handed back.
+    fn put_watcher(
+        &self,
+        py: Python<'_>,
+        fd: i32,
+        operation: Operation,
+        watcher: Watcher,
+        object: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<(io::Result<()>, Option<Watcher>)> {
+        let mut watcher = Some(watcher);
+        let (outcome, old, unused) = self.with_reactor(py, |reactor| {
             let token = watched(reactor, fd).unwrap_or_else(|| {
                 let object = object.map(|object| object.clone().unbind());
                 reactor.insert(fd, Source::Watch { reader: None, writer: None, object })
@@ -49,15 +70,72 @@ impl Loop {
                 let unused = is_unused(reactor.get(token)).then(|| reactor.remove(token)).flatten();
                 return (Err(error), None, unused);
             }
-            (Ok(()), swap_handle(reactor, token, operation, handle.take()), None)
+            (Ok(()), swap_watcher(reactor, token, operation, watcher.take()), None)
         })?;
+        drop((unused, watcher));
+        Ok((outcome, old))
+    }
+
+    /// Takes away who is told, if `is_meant` says that of them.
+    fn take_watcher(
+        &self,
+        py: Python<'_>,
+        fd: i32,
+        operation: Operation,
+        is_meant: impl FnOnce(&Watcher) -> bool,
+    ) -> PyResult<Option<Watcher>> {
+        let (old, unused) = self
+            .with_reactor(py, |reactor| {
+                let token = watched(reactor, fd)?;
+                reactor.get(token)?.watcher(operation).filter(|watcher| is_meant(watcher))?;
+                let old = swap_watcher(reactor, token, operation, None);
+                reactor.disarm(token, operation);
+                Some((old, is_unused(reactor.get(token)).then(|| reactor.remove(token)).flatten()))
+            })?
+            .unwrap_or_default();
         drop(unused);
-        if let Some(old) = old {
-            // asyncio: the callback that is replaced does not run any more, even if it is queued already.
+        Ok(old)
+    }
+
+    /// Tells the transport `pipe` whenever `fd` can go on with `operation`, instead of whoever was told before.
+    pub(crate) fn watch_pipe(
+        &self,
+        py: Python<'_>,
+        fd: i32,
+        operation: Operation,
+        pipe: AnyPipe,
+    ) -> PyResult<io::Result<()>> {
+        let (outcome, old) = self.put_watcher(py, fd, operation, Watcher::Pipe(pipe), None)?;
+        if let Some(Watcher::Handle(old)) = old {
             Handle::cancel_quietly(old.bind(py));
         }
-        drop(handle);
-        outcome.map_err(|error| exceptions::os_error(&error))
+        Ok(outcome)
+    }
+
+    /// Takes back `watch_pipe()`; nothing if somebody else has taken its place.
+    pub(crate) fn unwatch_pipe(
+        &self,
+        py: Python<'_>,
+        fd: i32,
+        operation: Operation,
+        pipe: &AnyPipe,
+    ) -> PyResult<()> {
+        drop(self.take_watcher(py, fd, operation, |watcher| watcher.is_pipe(pipe))?);
+        Ok(())
+    }
+
+    /// Whether the transport `pipe` is told when `fd` can go on with `operation`.
+    pub(crate) fn watches_pipe(
+        &self,
+        py: Python<'_>,
+        fd: i32,
+        operation: Operation,
+        pipe: &AnyPipe,
+    ) -> PyResult<bool> {
+        self.with_reactor(py, |reactor| {
+            let source = watched(reactor, fd).and_then(|token| reactor.get(token));
+            source.and_then(|source| source.watcher(operation)).is_some_and(|watcher| watcher.is_pipe(pipe))
+        })
     }
 
     fn unwatch(this: &Bound<'_, Self>, fd: i32, operation: Operation) -> PyResult<bool> {
@@ -65,35 +143,26 @@ impl Loop {
         if this.get().is_closed() {
             return Ok(false);
         }
-        let (old, unused) = this.get().with_reactor(py, |reactor| {
-            let Some(token) = watched(reactor, fd) else {
-                return (None, None);
-            };
-            let old = swap_handle(reactor, token, operation, None);
-            reactor.disarm(token, operation);
-            (old, is_unused(reactor.get(token)).then(|| reactor.remove(token)).flatten())
-        })?;
-        drop(unused);
-        let Some(old) = old else {
-            return Ok(false);
-        };
-        Handle::cancel_quietly(old.bind(py));
-        Ok(true)
+        let old = this.get().take_watcher(py, fd, operation, |_| true)?;
+        if let Some(Watcher::Handle(old)) = &old {
+            Handle::cancel_quietly(old.bind(py));
+        }
+        Ok(old.is_some())
     }
 
     /// A watched descriptor is ready: its callback is queued, as asyncio does.
     pub(super) fn on_watched(this: &Bound<'_, Self>, token: Token, operation: Operation) -> PyResult<()> {
         let py = this.py();
         let found = this.get().with_reactor(py, |reactor| match reactor.get(token)? {
-            Source::Watch { reader, writer, .. } => {
-                let handle = if operation == Operation::Readable { reader } else { writer };
-                handle.as_ref().map(|handle| Watched::Handle(handle.clone_ref(py)))
-            }
             Source::Signals => Some(Watched::Signals),
-            Source::Stream(_) | Source::IdleTransport(_) | Source::Listener(_) => None,
+            source => match source.watcher(operation)? {
+                Watcher::Handle(handle) => Some(Watched::Handle(handle.clone_ref(py))),
+                Watcher::Pipe(_) => Some(Watched::Pipe),
+            },
         })?;
         match found {
             Some(Watched::Handle(handle)) => this.get().enqueue(py, Ready::Handle(handle)),
+            Some(Watched::Pipe) => this.get().enqueue(py, Ready::Io { token, operation }),
             Some(Watched::Signals) => Self::on_signals(this)?,
             None => {}
         }
@@ -137,6 +206,8 @@ impl Loop {
 
 enum Watched {
     Handle(Py<Handle>),
+    /// A transport finds out by itself, when its turn has come, whether it still wants to know.
+    Pipe,
     Signals,
 }
 
@@ -145,18 +216,35 @@ fn watched(reactor: &Reactor<Source>, fd: i32) -> Option<Token> {
     reactor.find(fd).filter(|token| matches!(reactor.get(*token), Some(Source::Watch { .. })))
 }
 
-fn swap_handle(
+fn swap_watcher(
     reactor: &mut Reactor<Source>,
     token: Token,
     operation: Operation,
-    handle: Option<Py<Handle>>,
-) -> Option<Py<Handle>> {
+    watcher: Option<Watcher>,
+) -> Option<Watcher> {
     match reactor.get_mut(token) {
         Some(Source::Watch { reader, writer, .. }) => {
             let place = if operation == Operation::Readable { reader } else { writer };
-            std::mem::replace(place, handle)
+            std::mem::replace(place, watcher)
         }
-        _ => handle,
+        _ => watcher,
+    }
+}
+
+impl Source {
+    /// Who watches the descriptor for `operation`.
+    pub(super) fn watcher(&self, operation: Operation) -> Option<&Watcher> {
+        match self {
+            Self::Watch { reader, .. } if operation == Operation::Readable => reader.as_ref(),
+            Self::Watch { writer, .. } => writer.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+impl Watcher {
+    fn is_pipe(&self, pipe: &AnyPipe) -> bool {
+        matches!(self, Self::Pipe(own) if own.is(pipe))
     }
 }
 

@@ -306,4 +306,4 @@ pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
 }
 
 /// asyncio: `constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES`.
-const WRITES_WITHOUT_WARNING: u32 = 5;
+pub(super) const WRITES_WITHOUT_WARNING: u32 = 5;

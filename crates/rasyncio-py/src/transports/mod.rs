@@ -6,14 +6,19 @@
 //!
 //! The files of a stream by job: `tcp` (what it knows, how it is made and begins), `reading`, `writing`, `closing`, `tcp_methods` (what Python sees).
 //!
+//! Pipes: `pipe` (what both ends share), `read_pipe`, `write_pipe`.
+//!
 //! Invariant: after each call of a protocol the transport looks at its own state again, because the protocol may have done anything to it.
 
 mod closing;
 mod flow_control;
 mod life;
+pub(crate) mod pipe;
+pub(crate) mod read_pipe;
 mod reading;
 mod registration;
 pub(crate) mod socket_info;
 pub(crate) mod tcp;
 mod tcp_methods;
+pub(crate) mod write_pipe;
 mod writing;

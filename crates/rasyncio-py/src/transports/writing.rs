@@ -225,7 +225,7 @@ impl State {
 }
 
 /// The bytes of what `write()` takes, safe from later changes.
-fn block(data: &Bound<'_, PyAny>) -> PyResult<PyBackedBytes> {
+pub(super) fn block(data: &Bound<'_, PyAny>) -> PyResult<PyBackedBytes> {
     let py = data.py();
     if let Ok(bytes) = data.cast_exact::<PyBytes>() {
         return Ok(PyBackedBytes::from(bytes.clone()));
