@@ -271,6 +271,11 @@ def test_the_class_can_start_eagerly(loop: Any, run: Any, implementation: Any) -
         task = implementation.task_type(answer(), loop=loop, eager_start=False)
         assert not task.done()
         await task
+        # Loops hand on what they were called with, uvloop None.
+        task = implementation.task_type(answer(), loop=loop, eager_start=None)
+        assert not task.done()
+        await task
+        assert implementation.task_type(answer(), loop=loop, eager_start="yes").done()
 
     run(main)
 

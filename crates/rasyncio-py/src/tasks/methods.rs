@@ -36,7 +36,7 @@ impl Task {
         r#loop: Option<&Bound<'_, PyAny>>,
         name: Option<&Bound<'_, PyAny>>,
         context: Option<Py<PyAny>>,
-        eager_start: bool,
+        #[pyo3(from_py_with = PyAnyMethods::is_truthy)] eager_start: bool,
     ) -> PyResult<()> {
         let py = this.py();
         if !stdlib(py).iscoroutine.bind(py).call1((coro,))?.is_truthy()? {
