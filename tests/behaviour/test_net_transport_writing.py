@@ -177,6 +177,8 @@ def test_writelines_of_what_is_not_bytes_is_a_type_error(
 ) -> None:
     if implementation.is_oracle and wrong is None:
         pytest.skip("asyncio takes a false value for an empty list")
+    if implementation.is_oracle and sys.version_info >= (3, 15) and wrong == [b"fine", 7]:
+        pytest.skip("this asyncio keeps what came before the wrong part, and never sends it nor closes")
 
     def write(transport: asyncio.Transport) -> None:
         with pytest.raises(TypeError):

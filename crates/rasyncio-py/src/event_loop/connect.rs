@@ -24,11 +24,16 @@ impl Loop {
     ///
     /// `family`, `proto`, `flags` are for `getaddrinfo()`; `happy_eyeballs_delay` makes the attempts overlap and `interleave` orders
     /// the addresses by family (RFC 8305). OSError tells of all addresses that failed; with `all_errors` (3.12+) an ExceptionGroup does.
-    #[pyo3(signature = (
-        protocol_factory, host = None, port = None, *, ssl = None, family = None, proto = None, flags = None, sock = None,
-        local_addr = None, server_hostname = None, ssl_handshake_timeout = None, ssl_shutdown_timeout = None,
-        happy_eyeballs_delay = None, interleave = None, all_errors = None,
-    ))]
+    #[pyo3(
+        signature = (
+            protocol_factory, host = None, port = None, *, ssl = None, family = None, proto = None, flags = None, sock = None,
+            local_addr = None, server_hostname = None, ssl_handshake_timeout = None, ssl_shutdown_timeout = None,
+            happy_eyeballs_delay = None, interleave = None, all_errors = None,
+        ),
+        text_signature = "($self, protocol_factory, host=None, port=None, *, ssl=None, family=0, proto=0, flags=0, sock=None, \
+            local_addr=None, server_hostname=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None, \
+            happy_eyeballs_delay=None, interleave=None, all_errors=False)",
+    )]
     #[expect(clippy::too_many_arguments, reason = "asyncio's signature")]
     fn create_connection<'py>(
         this: &Bound<'py, Self>,

@@ -51,7 +51,10 @@ impl Hints {
 #[pymethods]
 impl Loop {
     /// `socket.getaddrinfo()` without blocking the loop.
-    #[pyo3(signature = (host, port, *, family = None, r#type = None, proto = None, flags = None))]
+    #[pyo3(
+        signature = (host, port, *, family = None, r#type = None, proto = None, flags = None),
+        text_signature = "($self, host, port, *, family=0, type=0, proto=0, flags=0)",
+    )]
     fn getaddrinfo<'py>(
         this: &Bound<'py, Self>,
         host: Bound<'py, PyAny>,

@@ -268,7 +268,17 @@ impl<'py> TaskOptions<'py> {
 impl FastMethod for CreateTask {
     type Class = Loop;
     const NAME: &'static CStr = c"create_task";
+    #[cfg(not(Py_3_13))]
+    const DOCUMENTATION: &'static CStr = c"create_task($self, coro, *, name=None, context=None)\n--\n\n\
+        Schedules a coroutine as a `Task`, or as what the task factory makes of it.\n\n\
+        Parameters: `name`, `context` (default: a copy of the current one).";
+    #[cfg(all(Py_3_13, not(Py_3_14)))]
     const DOCUMENTATION: &'static CStr = c"create_task($self, coro, *, name=None, context=None, **kwargs)\n--\n\n\
+        Schedules a coroutine as a `Task`, or as what the task factory makes of it.\n\n\
+        Parameters: `name`, `context` (default: a copy of the current one); others are for the task factory, or \
+        `eager_start` for the task.";
+    #[cfg(Py_3_14)]
+    const DOCUMENTATION: &'static CStr = c"create_task($self, coro, **kwargs)\n--\n\n\
         Schedules a coroutine as a `Task`, or as what the task factory makes of it.\n\n\
         Parameters: `name`, `context` (default: a copy of the current one); others are for the task factory, or \
         `eager_start` for the task.";

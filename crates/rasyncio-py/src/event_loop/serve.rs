@@ -45,11 +45,16 @@ impl Loop {
     /// Listens on `host` (a name, an address, a list of them; None: every address) and `port`, or on the bound socket `sock`.
     ///
     /// For each connection `protocol_factory()` makes a protocol. The server accepts at once unless `start_serving` is false.
-    #[pyo3(signature = (
-        protocol_factory, host = None, port = None, *, family = None, flags = None, sock = None, backlog = 100, ssl = None,
-        reuse_address = None, reuse_port = None, keep_alive = None, ssl_handshake_timeout = None,
-        ssl_shutdown_timeout = None, start_serving = true,
-    ))]
+    #[pyo3(
+        signature = (
+            protocol_factory, host = None, port = None, *, family = None, flags = None, sock = None, backlog = 100,
+            ssl = None, reuse_address = None, reuse_port = None, keep_alive = None, ssl_handshake_timeout = None,
+            ssl_shutdown_timeout = None, start_serving = true,
+        ),
+        text_signature = "($self, protocol_factory, host=None, port=None, *, family=socket.AF_UNSPEC, \
+            flags=socket.AI_PASSIVE, sock=None, backlog=100, ssl=None, reuse_address=None, reuse_port=None, \
+            keep_alive=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None, start_serving=True)",
+    )]
     #[expect(clippy::too_many_arguments, reason = "asyncio's signature")]
     fn create_server<'py>(
         this: &Bound<'py, Self>,

@@ -52,7 +52,7 @@ impl Loop {
     }
 
     /// Receives a datagram into `buf`, at most `nbytes` (0: all it has room for); returns its size and the address it came from.
-    #[pyo3(signature = (sock, buf, nbytes = None))]
+    #[pyo3(signature = (sock, buf, nbytes = None), text_signature = "($self, sock, buf, nbytes=0)")]
     fn sock_recvfrom_into<'py>(
         this: &Bound<'py, Self>,
         sock: Py<PyAny>,

@@ -49,10 +49,14 @@ impl Loop {
     ///
     /// For each connection `protocol_factory()` makes a protocol. A socket that somebody left at `path` is replaced, any other file is not.
     /// `cleanup_socket` (3.13+): the file goes when the server is closed, unless it is another one by then.
-    #[pyo3(signature = (
-        protocol_factory, path = None, *, sock = None, backlog = 100, ssl = None, ssl_handshake_timeout = None,
-        ssl_shutdown_timeout = None, start_serving = true, cleanup_socket = None,
-    ))]
+    #[pyo3(
+        signature = (
+            protocol_factory, path = None, *, sock = None, backlog = 100, ssl = None, ssl_handshake_timeout = None,
+            ssl_shutdown_timeout = None, start_serving = true, cleanup_socket = None,
+        ),
+        text_signature = "($self, protocol_factory, path=None, *, sock=None, backlog=100, ssl=None, \
+            ssl_handshake_timeout=None, ssl_shutdown_timeout=None, start_serving=True, cleanup_socket=True)",
+    )]
     #[expect(clippy::too_many_arguments, reason = "asyncio's signature")]
     fn create_unix_server<'py>(
         this: &Bound<'py, Self>,
