@@ -221,6 +221,8 @@ def run_in_this_process(case: Case, factory: loops.LoopFactory) -> Verdict:
     loops.install_policy(factory)
     if case.suite.loop == "selector_class":
         loops.replace_selector_loop(factory)
+    if case.suite.loop == "base_class":
+        loops.replace_base_loops(factory)
     test_class = adapt(case.suite, factory)
     verdict = Verdict()
     unittest.TestSuite([test_class(case.method)]).run(verdict)

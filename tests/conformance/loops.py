@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import asyncio.base_events
 import asyncio.events
+import asyncio.selector_events
 import importlib
 import sys
 from collections.abc import Callable
@@ -39,3 +41,11 @@ def install_policy(factory: LoopFactory) -> None:
 def replace_selector_loop(factory: LoopFactory) -> None:
     """For classes that call `asyncio.SelectorEventLoop()` by name in their `setUp`."""
     asyncio.SelectorEventLoop = factory  # type: ignore[assignment]
+
+
+def replace_base_loops(factory: LoopFactory) -> None:
+    """For classes that make a `BaseEventLoop` or `BaseSelectorEventLoop`, or derive one, in place of a whole loop."""
+    probe = factory()
+    probe.close()
+    asyncio.base_events.BaseEventLoop = type(probe)  # type: ignore[assignment,misc]
+    asyncio.selector_events.BaseSelectorEventLoop = type(probe)  # type: ignore[assignment,misc]

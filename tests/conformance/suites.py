@@ -17,7 +17,7 @@ from typing import Any
 
 from . import loops
 
-LOOP_SOURCES = ("method", "policy", "set_up", "selector_class")
+LOOP_SOURCES = ("method", "policy", "set_up", "selector_class", "base_class")
 
 
 class SuitesError(Exception):
@@ -30,7 +30,8 @@ class Suite:
 
     `loop` is `method` (it calls `self.create_event_loop()` or `self.new_loop()`), `policy` (it calls
     `asyncio.new_event_loop` or `asyncio.run` or is an `IsolatedAsyncioTestCase`), `set_up` (it expects
-    `self.loop` from somebody else's `setUp`) or `selector_class` (it calls `asyncio.SelectorEventLoop()`).
+    `self.loop` from somebody else's `setUp`), `selector_class` (it calls `asyncio.SelectorEventLoop()`) or
+    `base_class` (it calls `base_events.BaseEventLoop()` or derives a class from it).
     """
 
     group: str

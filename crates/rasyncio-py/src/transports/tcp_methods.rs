@@ -119,6 +119,12 @@ impl TcpTransport {
         Self::maybe_pause_protocol(this)
     }
 
+    /// How many bytes are read at most at once.
+    #[classattr]
+    fn max_size() -> usize {
+        Loop::SCRATCH_SIZE
+    }
+
     #[classattr]
     fn _start_tls_compatible() -> bool {
         true
