@@ -36,7 +36,6 @@ class Expectations:
     path: Path
     version: str
     exclusions: list[Exclusion] = field(default_factory=list)
-    floor: int = 0
     known_failures: dict[str, list[str]] = field(default_factory=dict)
 
     def excluded(self, identities: Sequence[str]) -> dict[str, str]:
@@ -102,6 +101,5 @@ def load(path: Path, version: str) -> Expectations:
         path,
         version,
         [exclusion for exclusion in exclusions if version in exclusion.versions],
-        document.get("floor", {}).get(version, 0),
         document.get("known_failures", {}),
     )

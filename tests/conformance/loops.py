@@ -44,7 +44,7 @@ def replace_selector_loop(factory: LoopFactory) -> None:
 
 
 def replace_base_loops(factory: LoopFactory) -> None:
-    """For classes that make a `BaseEventLoop` or `BaseSelectorEventLoop`, or derive one, in place of a whole loop."""
+    """For classes that make a `BaseEventLoop` or `BaseSelectorEventLoop` by name, or derive from it."""
     probe = factory()
     probe.close()
     asyncio.base_events.BaseEventLoop = type(probe)  # type: ignore[assignment,misc]

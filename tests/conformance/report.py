@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -83,3 +84,19 @@ def skips(outcomes: Iterable[Outcome], show: Callable[[str], None]) -> None:
     for outcome in outcomes:
         if outcome.status in ("skipped", "excluded"):
             show(f"{outcome.status} {outcome.identity}: {outcome.reason}")
+
+
+def as_row(version: str, total: Count) -> str:
+    """The line of the README's table for one version of Python."""
+    applicable = total.passed + total.failed_in_any_way
+    return f"| {version} | {total.passed} | {applicable} | {total.excluded} | {total.skipped} |"
+
+
+def with_row(document: str, version: str, total: Count) -> str:
+    """The README with this version's line replaced."""
+    minor = ".".join(version.split(".")[:2])
+    row = re.compile(rf"^\| {re.escape(minor)}\.\S* \|.*\|$", re.MULTILINE)
+    replaced, count = row.subn(as_row(version, total), document)
+    if count != 1:
+        raise ValueError(f"the README has {count} lines for Python {minor} in its table, not one")
+    return replaced

@@ -31,7 +31,7 @@ class Suite:
     `loop` is `method` (it calls `self.create_event_loop()` or `self.new_loop()`), `policy` (it calls
     `asyncio.new_event_loop` or `asyncio.run` or is an `IsolatedAsyncioTestCase`), `set_up` (it expects
     `self.loop` from somebody else's `setUp`), `selector_class` (it calls `asyncio.SelectorEventLoop()`) or
-    `base_class` (it calls `base_events.BaseEventLoop()` or derives a class from it).
+    `base_class` (it calls `base_events.BaseEventLoop()`, or derives from it).
     """
 
     group: str

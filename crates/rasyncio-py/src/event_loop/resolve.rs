@@ -232,7 +232,14 @@ pub(super) async fn ensure_resolved(
         Begun::Resolved(info) => Ok(vec![info]),
         Begun::Pending(pending) => {
             let answer = wait_for(pending).await?;
-            Python::attach(|py| answer.bind(py).try_iter()?.map(|entry| parse(&entry?)).collect())
+            Python::attach(|py| {
+                let answer = answer.bind(py);
+                if !answer.is_truthy()? {
+                    // asyncio: a patched `getaddrinfo()` may answer None, which is no address either.
+                    return Ok(Vec::new());
+                }
+                answer.try_iter()?.map(|entry| parse(&entry?)).collect()
+            })
         }
     }
 }

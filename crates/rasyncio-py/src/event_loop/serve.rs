@@ -113,6 +113,12 @@ impl Loop {
             Ok(server.into_any())
         })
     }
+
+    /// Stops to watch a listening socket, and closes it.
+    fn _stop_serving(this: &Bound<'_, Self>, sock: &Bound<'_, PyAny>) -> PyResult<()> {
+        this.call_method1(intern!(this.py(), "remove_reader"), (sock,))?;
+        close(sock)
+    }
 }
 
 /// Begins to serve, and lets a turn pass as asyncio does. Whoever is cancelled meanwhile never gets the server, so it is closed then.

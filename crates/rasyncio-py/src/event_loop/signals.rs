@@ -255,6 +255,11 @@ impl Loop {
         Ok(true)
     }
 
+    /// TypeError unless `sig` is a number, ValueError unless it is that of a signal.
+    fn _check_signal(&self, sig: &Bound<'_, PyAny>) -> PyResult<()> {
+        checked_signal(sig).map(drop)
+    }
+
     /// A signal arrived: its callback is queued.
     fn _handle_signal(this: &Bound<'_, Self>, sig: i32) {
         let py = this.py();
