@@ -119,6 +119,8 @@ class Server(asyncio.Server):
 class _SelectorSocketTransport(asyncio.Transport):
     """A TCP connection. Named after the class whose `repr()` it shares."""
 
+    max_size: int
+
 @final
 class _UnixReadPipeTransport(asyncio.ReadTransport):
     """The reading end of a pipe. Named after the class whose `repr()` it shares."""
