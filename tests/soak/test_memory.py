@@ -290,6 +290,22 @@ WORKS: dict[str, tuple[int, str]] = {
             loop.run_until_complete(main())
         """,
     ),
+    "lookups": (
+        10_000,
+        """
+        def work(count):
+            async def main():
+                for _ in range(count // 100):
+                    lookups = [asyncio.ensure_future(loop.getaddrinfo("localhost", 80)) for _ in range(100)]
+                    await asyncio.sleep(0)
+                    for lookup in lookups[50:]:
+                        lookup.cancel()
+                    await asyncio.wait(lookups)
+                    await loop.getnameinfo(("127.0.0.1", 80))
+            loop.run_until_complete(main())
+            assert len(os.listdir("/proc/self/task")) <= 33
+        """,
+    ),
     "signal_handlers": (
         3_000,
         """

@@ -23,6 +23,7 @@ CORE_ROOMS: Table = {
     "wake": {"sync", "sys", "fork"},
     "scheduler": {"sync", "wake"},
     "reactor": {"sys", "wake", "fork"},
+    "workers": {"sync", "sys", "fork"},
 }
 
 # The same for the extension module. `event_loop` is the hub: an entry of its queue is a step of a task, a
@@ -50,7 +51,10 @@ HUB = {"Loop", "Ready", "Source", "Server", "current_loop"}
 FUTURE_OF_A_TASK = {"Task", "TaskWakeup"}
 
 # The files of event_loop/ that know what a transport is.
-NAME_TRANSPORTS = {"mod", "run", "entries", "watch", "connect", "pipes", "serve", "tls", "server/listener"}
+NAME_TRANSPORTS = {
+    *("mod", "run", "entries", "watch", "connect", "pipes", "serve", "tls", "server/listener"),
+    "resolve/answer",
+}
 
 # interop.rs takes asyncio's names once, at import. The files that import asyncio beside it, and why.
 IMPORT_ASYNCIO = {

@@ -7,10 +7,11 @@
 //! - [`wake`]: how another thread ends the loop's sleep.
 //! - [`reactor`]: what the kernel tells us; one contract, the backends behind it.
 //! - [`buffer`]: bytes waiting to be written, and when to ask the writer to pause.
-//! - [`net`]: addresses, socket options, the order of connecting, the pause of a starved listener.
+//! - [`net`]: addresses, names, socket options, the order of connecting, the pause of a starved listener.
 //! - [`pipe`]: what can be read and written like a pipe.
 //! - [`signal`]: the pipe that a signal handler writes to.
 //! - [`fork`]: tells whether this process is still the one that made the loop.
+//! - [`workers`]: threads for calls that block.
 //! - `sync`: atomics and locks, of the standard library or of the loom checker.
 //! - `sys`: the only room with system calls and `unsafe`.
 
@@ -23,6 +24,7 @@ pub mod reactor;
 pub mod scheduler;
 pub mod signal;
 pub mod wake;
+pub mod workers;
 
 mod sync;
 mod sys;

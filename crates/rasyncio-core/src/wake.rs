@@ -94,7 +94,11 @@ impl Waker {
 
     /// Gives the bell's descriptor back. Whoever wakes the loop from now on rings nothing.
     pub(crate) fn close(&self) {
-        self.shared.bell.close();
+        // A forked child may have got the bell's lock in the hands of a thread that it does not have: there
+        // the descriptor goes with the last clone.
+        if self.shared.generation == process_generation() {
+            self.shared.bell.close();
+        }
     }
 
     /// Silences the bell. Answers whether it was ringing.

@@ -42,7 +42,9 @@ pub(crate) struct Stdlib {
     pub(crate) socket_class: Py<PyAny>,
     pub(crate) transport_socket: Py<PyAny>,
     pub(crate) sleep: Py<PyAny>,
-    pub(crate) getaddrinfo: Py<PyAny>,
+    pub(crate) resolver: Resolver,
+    /// `sys.audit`.
+    pub(crate) audit: Py<PyAny>,
     pub(crate) stream_reader_protocol: Py<PyAny>,
     /// None where Python was built without OpenSSL, as are the two below.
     pub(crate) ssl_protocol: Option<Py<PyAny>>,
@@ -57,6 +59,19 @@ pub(crate) struct Stdlib {
     register_task: Py<PyAny>,
     unregister_task: Py<PyAny>,
     current: CurrentTask,
+}
+
+/// Names and addresses, as Python's socket module has them.
+pub(crate) struct Resolver {
+    pub(crate) getaddrinfo: Py<PyAny>,
+    /// The builtin that `getaddrinfo` calls.
+    pub(crate) native_getaddrinfo: Py<PyAny>,
+    pub(crate) getnameinfo: Py<PyAny>,
+    /// These three are the interpreter's: no other library had put its own in their places before.
+    pub(crate) is_native: bool,
+    pub(crate) gaierror: Py<PyAny>,
+    pub(crate) address_family: Py<PyAny>,
+    pub(crate) socket_kind: Py<PyAny>,
 }
 
 /// How this version of Python is told which task runs.
@@ -127,7 +142,8 @@ impl Stdlib {
             socket_class: take("socket", "socket")?,
             transport_socket: take("asyncio.trsock", "TransportSocket")?,
             sleep: take("asyncio.tasks", "sleep")?,
-            getaddrinfo: take("socket", "getaddrinfo")?,
+            resolver: Resolver::load(py)?,
+            audit: take("sys", "audit")?,
             stream_reader_protocol: take("asyncio.streams", "StreamReaderProtocol")?,
             ssl_protocol: take("ssl", "SSLContext")
                 .and_then(|_| take("asyncio.sslproto", "SSLProtocol"))
@@ -197,6 +213,28 @@ impl Stdlib {
             }
         };
         Ok(previous)
+    }
+}
+
+impl Resolver {
+    fn load(py: Python<'_>) -> PyResult<Self> {
+        let (socket, native) = (py.import("socket")?, py.import("_socket")?);
+        let getaddrinfo = socket.getattr("getaddrinfo")?;
+        let native_getaddrinfo = native.getattr("getaddrinfo")?;
+        let getnameinfo = socket.getattr("getnameinfo")?;
+        let globals = getaddrinfo.getattr_opt(intern!(py, "__globals__"))?;
+        let is_native = globals.is_some_and(|globals| globals.is(socket.dict()))
+            && native_getaddrinfo.is_instance_of::<PyCFunction>()
+            && getnameinfo.is_instance_of::<PyCFunction>();
+        Ok(Self {
+            getaddrinfo: getaddrinfo.unbind(),
+            native_getaddrinfo: native_getaddrinfo.unbind(),
+            getnameinfo: getnameinfo.unbind(),
+            is_native,
+            gaierror: socket.getattr("gaierror")?.unbind(),
+            address_family: socket.getattr("AddressFamily")?.unbind(),
+            socket_kind: socket.getattr("SocketKind")?.unbind(),
+        })
     }
 }
 

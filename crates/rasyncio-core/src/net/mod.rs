@@ -1,6 +1,7 @@
-//! Sockets and addresses, and what has to be decided about them without one.
+//! Sockets, addresses and names, and what has to be decided about them without one.
 //!
 //! - `address`: the address of an end of a socket.
+//! - `resolve`: addresses of a name, names of an address.
 //! - `socket`: what is done to one socket.
 //! - `connect_order`: in which order the addresses of a host are tried.
 //! - `listen`: when a listener that cannot accept pauses, and what it reports.
@@ -8,9 +9,14 @@
 mod address;
 mod connect_order;
 mod listen;
+mod resolve;
 mod socket;
 
 pub use address::{PeerAddress, local_address, peer_address};
 pub use connect_order::interleave;
 pub use listen::{AcceptBackoff, AcceptFailure};
+pub use resolve::{
+    NUMERIC_HOST, NUMERIC_NAMES, NUMERIC_SERVICE, Names, Question, ResolveError, ResolvedAddress, inet6_text,
+    names_of, resolve,
+};
 pub use socket::{SocketKind, kind, set_nodelay, set_nonblocking, shutdown_write, take_error};

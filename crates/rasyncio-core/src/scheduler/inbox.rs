@@ -3,39 +3,52 @@
 //! lock, because that may run foreign code.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::ReadyQueue;
 use super::ready::KEPT_CAPACITY;
 use crate::sync::{AtomicBool, Mutex, Ordering};
 use crate::wake::Waker;
 
-/// Where any thread leaves work for the loop.
+/// Where any thread leaves work for the loop. Clones lead to the same loop, and outlive it harmlessly.
 #[derive(Debug)]
 pub struct Inbox<T> {
+    shared: Arc<Shared<T>>,
+}
+
+#[derive(Debug)]
+struct Shared<T> {
     entries: Mutex<VecDeque<T>>,
     /// Whether `entries` holds anything; changed only under its lock.
     pending: AtomicBool,
     waker: Waker,
 }
 
+impl<T> Clone for Inbox<T> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
 impl<T> Inbox<T> {
     pub fn new(waker: Waker) -> Self {
-        Self { entries: Mutex::new(VecDeque::new()), pending: AtomicBool::new(false), waker }
+        let (entries, pending) = (Mutex::new(VecDeque::new()), AtomicBool::new(false));
+        Self { shared: Arc::new(Shared { entries, pending, waker }) }
     }
 
     /// Hands `entry` in and sees to it that the loop looks.
     pub fn push(&self, entry: T) {
         {
-            let mut entries = self.entries.lock();
+            let mut entries = self.shared.entries.lock();
             entries.push_back(entry);
-            self.pending.store(true, Ordering::Release);
+            self.shared.pending.store(true, Ordering::Release);
         }
-        self.waker.wake();
+        self.shared.waker.wake();
     }
 
     #[inline]
     pub fn is_empty(&self) -> bool {
-        !self.pending.load(Ordering::Acquire)
+        !self.shared.pending.load(Ordering::Acquire)
     }
 
     /// Moves everything to the end of `ready`, in the order of arrival.
@@ -44,9 +57,9 @@ impl<T> Inbox<T> {
             return;
         }
         // Before the look, so that whatever arrives after it leaves a note of its own.
-        self.waker.acknowledge();
-        let mut entries = self.entries.lock();
-        self.pending.store(false, Ordering::Release);
+        self.shared.waker.acknowledge();
+        let mut entries = self.shared.entries.lock();
+        self.shared.pending.store(false, Ordering::Release);
         // Moving within memory, which runs no foreign code; the list keeps its room.
         ready.append(&mut entries);
         entries.shrink_to(KEPT_CAPACITY);

@@ -5,7 +5,9 @@
 //! - `epoll`: the kernel's list of watched descriptors.
 //! - `fork`: counts forks.
 //! - `pipe`: pipes, and what is read and written like one.
+//! - `resolver`: names to addresses and back.
 //! - `socket`: what is done to one socket.
+//! - `thread`: threads of our own.
 //! - `time`: the monotonic clock.
 //! - `wake`: the eventfd.
 //!
@@ -19,7 +21,9 @@ pub(crate) mod address;
 pub(crate) mod epoll;
 pub(crate) mod fork;
 pub(crate) mod pipe;
+pub(crate) mod resolver;
 pub(crate) mod socket;
+pub(crate) mod thread;
 pub(crate) mod time;
 pub(crate) mod wake;
 

@@ -184,6 +184,10 @@ impl Finalize for Coroutine {
     fn finalize(this: &Bound<'_, Self>) {
         let py = this.py();
         let unstarted = this.get().life.with(py, |life| matches!(life.stage, Stage::Created(_)));
+        if !unstarted && Python::try_attach(|_| ()).is_none() {
+            // The interpreter's last moments: PyO3 attaches nobody any more, so no body can run.
+            return;
+        }
         let outcome = if unstarted {
             warning::runtime(py, &format!("coroutine '{}' was never awaited", this.get().name(py)))
         } else {

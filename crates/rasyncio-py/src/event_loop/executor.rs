@@ -210,7 +210,8 @@ fn waiting_thread<'py>(
         if !event_loop.get().closed.load(Ordering::Relaxed) {
             let ended = ended.clone_ref(py);
             event_loop.get().inbox.push(Ready::Deferred(Box::new(move |event_loop| {
-                settle(ended.bind(event_loop.py()), outcome)
+                let py = event_loop.py();
+                settle(ended.bind(py), outcome.map(|()| py.None()))
             })));
         }
         Ok(())
@@ -218,13 +219,13 @@ fn waiting_thread<'py>(
 }
 
 /// Ends `future` unless it is done, as one whose waiter was cancelled is.
-fn settle(future: &Bound<'_, Future>, outcome: PyResult<()>) -> PyResult<()> {
+pub(super) fn settle(future: &Bound<'_, Future>, outcome: PyResult<Py<PyAny>>) -> PyResult<()> {
     let py = future.py();
     if future.get().is_done(py) {
         return Ok(());
     }
     match outcome {
-        Ok(()) => Future::finish(future, py.None()),
+        Ok(result) => Future::finish(future, result),
         Err(error) => Future::fail(future, &error.raised(py)),
     }
 }

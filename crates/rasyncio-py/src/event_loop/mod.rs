@@ -31,7 +31,9 @@ use pyo3::types::{PyDict, PyTuple, PyWeakrefMethods, PyWeakrefReference};
 use rasyncio_core::fork::process_generation;
 use rasyncio_core::reactor::{BackendChoice, Operation, Reactor, Token};
 use rasyncio_core::scheduler::{Inbox, ReadyQueue, Timers, TurnPolicy};
+use rasyncio_core::workers::Pool;
 
+use resolve::Lookups;
 pub(crate) use schedule::{CallSoon, CreateTask, current_loop};
 pub(crate) use server::Server;
 use signals::SignalState;
@@ -131,6 +133,9 @@ pub(crate) struct Loop {
     tasks: GilCell<Registry>,
     settings: GilCell<Settings>,
     signals: GilCell<SignalState>,
+    lookups: GilCell<Lookups>,
+    /// Threads that ask the resolver.
+    workers: Pool,
     /// Listeners that wait for a descriptor to become free.
     starved: GilCell<Vec<Py<server::Listener>>>,
     /// Transports that wrote something in this turn.
@@ -168,6 +173,8 @@ impl Loop {
             tasks: GilCell::default(),
             settings: GilCell::new(Settings { slow_callback_duration: 0.1, ..Settings::default() }),
             signals: GilCell::new(signals),
+            lookups: GilCell::default(),
+            workers: resolve::workers(),
             starved: GilCell::default(),
             unflushed: GilCell::default(),
             scratch: GilCell::new(Vec::new()),
@@ -379,6 +386,7 @@ impl Loop {
             self.settings.take(py),
             self.unflushed.take(py),
             self.starved.take(py),
+            self.lookups.take(py),
         );
         drop(dropped);
     }
@@ -451,8 +459,9 @@ impl Loop {
         });
         let unflushed = self.unflushed.peek(|all| all.iter().try_for_each(|transport| visit.call(transport)));
         let signals = self.signals.peek(|signals| signals.visit(visit));
+        let lookups = self.lookups.peek(|lookups| lookups.visit(visit));
         let starved = self.starved.peek(|all| all.iter().try_for_each(|listener| visit.call(listener)));
-        for part in [ready, timers, tasks, reactor, unflushed, starved, signals] {
+        for part in [ready, timers, tasks, reactor, unflushed, starved, signals, lookups] {
             part.unwrap_or(Ok(()))?;
         }
         self.settings

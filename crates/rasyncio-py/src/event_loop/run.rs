@@ -236,7 +236,11 @@ impl Loop {
             None => Vec::new(),
         };
         drop(sources);
-        own.ready.with(py, |ready| own.inbox.drain_into(ready));
+        own.close_lookups(py);
+        if !forked {
+            // In a forked child the inbox may be locked for ever, by a thread that only the parent has.
+            own.ready.with(py, |ready| own.inbox.drain_into(ready));
+        }
         let dropped = (own.ready.with(py, ReadyQueue::take_all), own.timers.with(py, Timers::take_all));
         drop(dropped);
         // "Task was destroyed but it is pending!" is reported from here for tasks that nobody else holds.

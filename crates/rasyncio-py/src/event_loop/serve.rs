@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString};
 
 use super::connect::check_stream;
-use super::resolve::{AddressInfo, Hints, ensure_resolved};
+use super::resolve::{AddressInfo, Hints, ensure_all_resolved};
 use super::server::next_turn;
 use super::tls::{TlsOptions, refuse_tls_socket};
 use super::{Loop, Server};
@@ -204,10 +204,7 @@ impl Place {
         let Some(hosts) = hosts else {
             return Python::attach(|py| self.given(py));
         };
-        let mut infos = Vec::new();
-        for host in hosts {
-            infos.extend(self.resolve(event_loop, &host).await?);
-        }
+        let infos = self.resolve(event_loop, &hosts).await?;
         Python::attach(|py| {
             let infos = without_duplicates(py, infos)?;
             self.options.bind_all(event_loop.bind(py), &infos)
@@ -238,19 +235,20 @@ impl Place {
         }
     }
 
-    async fn resolve(&self, event_loop: &Py<Loop>, host: &Py<PyAny>) -> PyResult<Vec<AddressInfo>> {
-        let address = Python::attach(|py| {
-            let address = (host, &self.port).into_pyobject(py)?;
-            PyResult::Ok(address.into_any().unbind())
+    /// The addresses of all hosts, which are asked for at the same time.
+    async fn resolve(&self, event_loop: &Py<Loop>, hosts: &[Py<PyAny>]) -> PyResult<Vec<AddressInfo>> {
+        let addresses = Python::attach(|py| {
+            let address = |host| Ok((host, &self.port).into_pyobject(py)?.into_any().unbind());
+            hosts.iter().map(address).collect::<PyResult<Vec<_>>>()
         })?;
-        let infos = ensure_resolved(event_loop, &address, &self.hints).await?;
-        if infos.is_empty() {
+        let infos = ensure_all_resolved(event_loop, &addresses, &self.hints).await?;
+        if let Some(nothing) = infos.iter().position(Vec::is_empty) {
             return Python::attach(|py| {
-                let host = host.bind(py).repr()?;
+                let host = hosts[nothing].bind(py).repr()?;
                 Err(PyOSError::new_err(format!("getaddrinfo({host}) returned empty list")))
             });
         }
-        Ok(infos)
+        Ok(infos.into_iter().flatten().collect())
     }
 }
 

@@ -123,7 +123,7 @@ pub(crate) fn address_to_python<'py>(py: Python<'py>, address: &PeerAddress) -> 
     match address {
         PeerAddress::Inet4 { ip, port } => Ok((ip.to_string(), port).into_pyobject(py)?.into_any()),
         PeerAddress::Inet6 { ip, port, flowinfo, scope_id } => {
-            Ok((ip.to_string(), port, flowinfo, scope_id).into_pyobject(py)?.into_any())
+            Ok((net::inet6_text(ip), port, flowinfo, scope_id).into_pyobject(py)?.into_any())
         }
         PeerAddress::Unix { path } if path.first() == Some(&0) => Ok(PyBytes::new(py, path).into_any()),
         PeerAddress::Unix { path } => Ok(OsStr::from_bytes(path).into_pyobject(py)?.into_any()),
