@@ -44,6 +44,20 @@ impl Life {
         !self.closing && !self.reading_paused
     }
 
+    /// Whether reading is to stop; it counts as paused.
+    fn begins_pause(&mut self) -> bool {
+        let pauses = self.is_reading();
+        self.reading_paused |= pauses;
+        pauses
+    }
+
+    /// Whether reading is to go on; it counts as no longer paused.
+    pub(super) fn ends_pause(&mut self) -> bool {
+        let resumes = !self.closing && self.reading_paused;
+        self.reading_paused &= !resumes;
+        resumes
+    }
+
     #[inline]
     pub(super) fn is_lost(&self) -> bool {
         self.conn_lost > 0
@@ -142,12 +156,7 @@ pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
 
     /// `pause_reading()`.
     fn pause(this: &Bound<'_, Self>) -> PyResult<()> {
-        let pauses = this.get().life(this.py(), |life| {
-            let pauses = life.is_reading();
-            life.reading_paused |= pauses;
-            pauses
-        });
-        if pauses {
+        if this.get().life(this.py(), Life::begins_pause) {
             Self::end_reading(this)?;
             Self::log_debug(this, "%r pauses reading")?;
         }
@@ -156,12 +165,7 @@ pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
 
     /// `resume_reading()`.
     fn resume(this: &Bound<'_, Self>) -> PyResult<()> {
-        let resumes = this.get().life(this.py(), |life| {
-            let resumes = !life.closing && life.reading_paused;
-            life.reading_paused &= !resumes;
-            resumes
-        });
-        if resumes {
+        if this.get().life(this.py(), Life::ends_pause) {
             Self::begin_reading(this)?;
             Self::log_debug(this, "%r resumes reading")?;
         }

@@ -132,6 +132,16 @@ impl Transport for ReadPipeTransport {
         }
     }
 
+    /// The same device is an error here.
+    fn resume(this: &Bound<'_, Self>) -> PyResult<()> {
+        if this.get().life(this.py(), Life::ends_pause) {
+            let watched = Self::set_armed(this, Self::READING, true)?;
+            watched.map_err(|error| exceptions::os_error(&error))?;
+            Self::log_debug(this, "%r resumes reading")?;
+        }
+        Ok(())
+    }
+
     /// The other side of a terminal going away (EIO) is worth a line in debug mode only; any other failure is not expected.
     fn fatal_error(this: &Bound<'_, Self>, error: PyErr, message: &str) -> PyResult<()> {
         let py = this.py();

@@ -125,8 +125,7 @@ impl WritePipeTransport {
             Self::maybe_resume_protocol(this)?;
             if this.get().life(py, |life| life.closing) && this.get().is_sent(py) {
                 Self::end_reading(this)?;
-                this.get().life(py, |life| life.conn_lost = 1);
-                return Self::on_lost(this, None);
+                return Self::lose(this, None);
             }
         }
         Ok(())
