@@ -1,4 +1,4 @@
-"""Pipes for the tests: one end for the loop, the other a plain descriptor that a test reads and writes itself."""
+"""Pipes for the tests: one end for the loop, the other a plain one that a test reads and writes itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KINDS = ["pipe", "fifo", "socket", "terminal"]
 """Everything that a pipe transport takes."""
 
 WITH_AN_END = ["pipe", "fifo", "socket"]
-"""Those whose reader hears of the end of the stream, and whose writer hears that nobody reads. A terminal has errors instead."""
+"""Those that tell the reader of the end, and the writer that nobody reads. A terminal has errors instead."""
 
 
 class PipeRecorder(Recorder):
@@ -34,8 +34,13 @@ class PipeRecorder(Recorder):
         return self.transport
 
 
+def unbuffered(file: Any, mode: str, *, closefd: bool = True) -> Any:
+    """Opens a path or a descriptor, for somebody else to close."""
+    return open(file, mode, 0, closefd=closefd)
+
+
 def ends(kind: str) -> tuple[Any, Any]:
-    """Both ends as objects with `fileno()`: the one that is read, the one that is written. They are blocking."""
+    """Both ends, blocking: the object that is read, and the one that is written."""
     if kind == "socket":
         reading, writing = socket.socketpair()
         return reading, writing
@@ -51,7 +56,7 @@ def ends(kind: str) -> tuple[Any, Any]:
             reading_number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
             numbers = reading_number, os.open(path, os.O_WRONLY)
             os.set_blocking(reading_number, True)
-    return open(numbers[0], "rb", 0), open(numbers[1], "wb", 0)
+    return unbuffered(numbers[0], "rb"), unbuffered(numbers[1], "wb")
 
 
 async def reading_from(kind: str, protocol: asyncio.BaseProtocol) -> tuple[Any, Any]:

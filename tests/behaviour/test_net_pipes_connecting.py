@@ -1,4 +1,4 @@
-"""connect_read_pipe and connect_write_pipe: what they take and refuse, and what their transports tell of themselves."""
+"""connect_read_pipe and connect_write_pipe: what they take and refuse, what their transports tell."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from net_pipes import (
     put,
     reading_from,
     take_to_end,
+    unbuffered,
     writing_to,
 )
 
@@ -140,7 +141,7 @@ def test_a_closed_loop_refuses(loop: Any, run: Any, direction: str) -> None:
     with warnings.catch_warnings():
         # asyncio's transport is half made.
         warnings.simplefilter("ignore", ResourceWarning)
-        with pytest.raises(RuntimeError, match="^Event loop is closed$"):
+        with pytest.raises(RuntimeError, match=r"^Event loop is closed$"):
             coroutine.send(None)
         del coroutine
         gc.collect()
@@ -152,7 +153,7 @@ def test_a_device_that_cannot_be_watched_is_read_by_nobody(
     loop: Any, run: Any, loop_errors: list[Any]
 ) -> None:
     async def main() -> None:
-        transport, protocol = await loop.connect_read_pipe(PipeRecorder, open("/dev/null", "rb", 0))
+        transport, protocol = await loop.connect_read_pipe(PipeRecorder, unbuffered("/dev/null", "rb"))
         await kernel_asked()
         assert not transport.is_closing()
         transport.pause_reading()
@@ -170,7 +171,7 @@ def test_a_device_that_cannot_be_watched_is_read_by_nobody(
 
 def test_a_device_that_cannot_be_watched_is_written(loop: Any, run: Any) -> None:
     async def main() -> None:
-        transport, protocol = await loop.connect_write_pipe(PipeRecorder, open("/dev/null", "wb", 0))
+        transport, protocol = await loop.connect_write_pipe(PipeRecorder, unbuffered("/dev/null", "wb"))
         transport.write(b"x" * 1_000_000)
         assert transport.get_write_buffer_size() == 0
         transport.close()
@@ -256,7 +257,7 @@ def test_a_transport_of_a_closed_loop_warns_and_closes_its_pipe(loop: Any, run: 
         warnings.simplefilter("always")
         del transport
         protocol.transport = None
-        protocol.made = None  # type: ignore[assignment]
+        protocol.made = None
         gc.collect()
     (warning,) = (warning for warning in warned if "unclosed transport" in str(warning.message))
     assert warning.category is ResourceWarning

@@ -1,9 +1,8 @@
-"""connect_write_pipe: bytes, flow control, closing, readers that go away, on pipes, FIFOs, sockets and terminals."""
+"""connect_write_pipe: bytes, flow control, closing, on pipes, FIFOs, sockets and terminals."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import socket
 from typing import Any
@@ -18,6 +17,7 @@ from net_pipes import (
     filled,
     take,
     take_to_end,
+    unbuffered,
     writing_to,
 )
 
@@ -163,37 +163,6 @@ def test_a_lower_limit_pauses_at_once(loop: Any, run: Any) -> None:
         transport.set_write_buffer_limits(high=0)
         assert protocol.calls == ["connection_made", "pause_writing"]
         await ended(transport, protocol, peer)
-
-    run(main())
-
-
-@pytest.mark.parametrize("call", ["pause_writing", "resume_writing"])
-def test_flow_control_that_raises_is_reported(loop: Any, run: Any, loop_errors: list[Any], call: str) -> None:
-    class Failure(Exception):
-        pass
-
-    class Raising(PipeRecorder):
-        pass
-
-    def raising(self: Raising) -> None:
-        getattr(PipeRecorder, call)(self)
-        raise Failure
-
-    setattr(Raising, call, raising)
-
-    async def main() -> None:
-        protocol = Raising()
-        transport, peer = await writing_to("pipe", protocol)
-        transport.set_write_buffer_limits(high=0)
-        before = filled(transport)
-        await in_thread(take, peer, before)
-        await soon(protocol.resumed)
-        await ended(transport, protocol, peer)
-        (context,) = loop_errors
-        assert context["message"] == f"protocol.{call}() failed"
-        assert isinstance(context["exception"], Failure)
-        assert context["transport"] is transport
-        assert context["protocol"] is protocol
 
     run(main())
 
@@ -347,107 +316,6 @@ def test_writes_in_vain_are_warned_of_from_the_sixth(loop: Any, run: Any, asynci
     run(main())
 
 
-@with_an_end
-def test_a_reader_that_goes_away_is_noticed_without_a_write(loop: Any, run: Any, kind: str) -> None:
-    async def main() -> None:
-        protocol = PipeRecorder()
-        transport, peer = await writing_to(kind, protocol)
-        await kernel_asked()
-        assert protocol.calls == ["connection_made"]
-        peer.close()
-        assert await soon(protocol.lost) is None
-        assert transport.is_closing()
-        await kernel_asked()
-        assert protocol.calls == ["connection_made", "connection_lost"]
-
-    run(main())
-
-
-@with_an_end
-@pytest.mark.parametrize("end", [None, "close", "write_eof"])
-def test_a_reader_that_goes_away_with_bytes_unsent_is_a_broken_pipe(
-    loop: Any, run: Any, loop_errors: list[Any], kind: str, end: str | None
-) -> None:
-    async def main() -> None:
-        protocol = PipeRecorder()
-        transport, peer = await writing_to(kind, protocol)
-        transport.write(MORE_THAN_FITS)
-        if end is not None:
-            getattr(transport, end)()
-        await kernel_asked()
-        peer.close()
-        assert isinstance(await soon(protocol.lost), BrokenPipeError)
-        assert transport.get_write_buffer_size() == 0
-        await kernel_asked()
-        assert protocol.calls == ["connection_made", "pause_writing", "connection_lost"]
-
-    run(main())
-    assert loop_errors == []
-
-
-@with_an_end
-def test_a_write_to_nobody_is_a_broken_pipe(loop: Any, run: Any, loop_errors: list[Any], kind: str) -> None:
-    async def main() -> None:
-        protocol = PipeRecorder()
-        transport, peer = await writing_to(kind, protocol)
-        peer.close()
-        transport.write(b"in vain")
-        assert transport.is_closing()
-        transport.write(b"in vain")
-        assert protocol.calls == ["connection_made"]
-        assert isinstance(await soon(protocol.lost), BrokenPipeError)
-        await kernel_asked()
-        assert protocol.calls == ["connection_made", "connection_lost"]
-
-    run(main())
-    assert loop_errors == []
-
-
-def test_a_terminal_that_hangs_up_shows_at_the_next_write(
-    loop: Any, run: Any, loop_errors: list[Any]
-) -> None:
-    async def main() -> None:
-        protocol = PipeRecorder()
-        transport, peer = await writing_to("terminal", protocol)
-        peer.close()
-        await kernel_asked()
-        assert protocol.calls == ["connection_made"]
-        transport.write(b"in vain")
-        error = await soon(protocol.lost)
-        assert isinstance(error, OSError)
-        assert error.errno == errno.EIO
-
-    run(main())
-    assert loop_errors == []
-
-
-def test_a_reader_that_talks_back_ends_a_socket(loop: Any, run: Any) -> None:
-    """Nobody reads here, so asyncio takes whatever there is to read for the end."""
-
-    async def main() -> None:
-        protocol = PipeRecorder()
-        _, peer = await writing_to("socket", protocol)
-        peer.send(b"hello?")
-        assert await soon(protocol.lost) is None
-        peer.close()
-
-    run(main())
-
-
-def test_a_fifo_with_unread_data_stays_connected(loop: Any, run: Any) -> None:
-    async def main() -> None:
-        protocol = PipeRecorder()
-        transport, peer = await writing_to("fifo", protocol)
-        transport.write(b"unread")
-        await kernel_asked()
-        assert not transport.is_closing()
-        assert protocol.calls == ["connection_made"]
-        assert take(peer, 6) == b"unread"
-        await ended(transport, protocol, peer)
-
-    run(main())
-
-
 def test_everything_is_quiet_after_connection_lost(loop: Any, run: Any) -> None:
     async def main() -> None:
         protocol = PipeRecorder()
@@ -495,10 +363,10 @@ def test_streams_over_a_pipe(loop: Any, run: Any) -> None:
     async def main() -> None:
         peer, ours = os.pipe()
         transport, protocol = await loop.connect_write_pipe(
-            lambda: asyncio.streams.FlowControlMixin(loop=loop), open(ours, "wb", 0)
+            lambda: asyncio.streams.FlowControlMixin(loop=loop), unbuffered(ours, "wb")
         )
         writer = asyncio.StreamWriter(transport, protocol, None, loop)
-        reader = open(peer, "rb", 0)
+        reader = unbuffered(peer, "rb")
         reading = asyncio.ensure_future(in_thread(take_to_end, reader))
         for _ in range(20):
             writer.write(MORE_THAN_FITS[:50_000])
