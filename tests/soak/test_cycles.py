@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import io
+import os
 import socket
 import weakref
 from collections.abc import Callable, Iterator
@@ -311,6 +313,62 @@ def server(loop: Any, implementation: Any, marker: Marker) -> None:
         return made
 
     marker.link = loop.run_until_complete(work())
+
+
+class MarkedProtocol(asyncio.Protocol):
+    marker: Any = None
+
+
+class MarkedFile(io.FileIO):
+    marker: Any = None
+
+
+def pipe_transport(loop: Any, implementation: Any, marker: Marker, direction: str) -> Any:
+    """A transport whose protocol leads back to it; it has lost its pipe, so nothing is warned of."""
+    numbers = os.pipe()
+    pipe = MarkedFile(numbers[direction == "write"], "rb" if direction == "read" else "wb", closefd=False)
+    connect = getattr(loop, f"connect_{direction}_pipe")
+    transport, protocol = loop.run_until_complete(connect(MarkedProtocol, pipe))
+    transport._pipe = None
+    protocol.marker, marker.link = marker, transport
+    return transport, numbers
+
+
+@cycle
+def read_pipe_that_is_paused(loop: Any, implementation: Any, marker: Marker) -> None:
+    transport, numbers = pipe_transport(loop, implementation, marker, "read")
+    transport.pause_reading()
+    for number in numbers:
+        os.close(number)
+
+
+@cycle
+def pipes_of_a_closed_loop(loop: Any, implementation: Any, marker: Marker) -> None:
+    own = implementation.new_event_loop()
+    transports = [pipe_transport(own, implementation, marker, direction) for direction in ("read", "write")]
+    own.close()
+    marker.link = own, transports
+    for _, numbers in transports:
+        for number in numbers:
+            os.close(number)
+
+
+@cycle
+def pipes_that_were_closed(loop: Any, implementation: Any, marker: Marker) -> None:
+    async def work() -> list[Any]:
+        reading, writing = os.pipe()
+        pipes = MarkedFile(reading, "rb"), MarkedFile(writing, "wb")
+        for pipe in pipes:
+            pipe.marker = marker
+        reader, _ = await loop.connect_read_pipe(MarkedProtocol, pipes[0])
+        writer, _ = await loop.connect_write_pipe(MarkedProtocol, pipes[1])
+        reader.close()
+        writer.close()
+        await asyncio.sleep(0)
+        return [reader, writer]
+
+    marker.link = loop.run_until_complete(work())
+    turn(loop)
 
 
 @pytest.fixture
