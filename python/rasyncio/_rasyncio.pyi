@@ -32,6 +32,7 @@ __all__ = [
     "Task",
     "TimerHandle",
     "_Loop",
+    "_SelectorDatagramTransport",
     "_SelectorSocketTransport",
     "_UnixReadPipeTransport",
     "_UnixWritePipeTransport",
@@ -120,6 +121,10 @@ class _SelectorSocketTransport(asyncio.Transport):
     """A TCP connection. Named after the class whose `repr()` it shares."""
 
     max_size: int
+
+@final
+class _SelectorDatagramTransport(asyncio.Transport, asyncio.DatagramTransport):
+    """A socket of datagrams. Named after the class whose `repr()` it shares."""
 
 @final
 class _UnixReadPipeTransport(asyncio.ReadTransport):
@@ -400,6 +405,19 @@ class _Loop:
             start_serving: bool = True,
         ) -> Server: ...
 
+    async def create_datagram_endpoint(
+        self,
+        protocol_factory: Callable[[], _ProtocolT],
+        local_addr: tuple[str, int] | str | None = None,
+        remote_addr: tuple[str, int] | str | None = None,
+        *,
+        family: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+        reuse_port: bool | None = None,
+        allow_broadcast: bool | None = None,
+        sock: socket | None = None,
+    ) -> tuple[_SelectorDatagramTransport, _ProtocolT]: ...
     async def start_tls(
         self,
         transport: asyncio.WriteTransport,
@@ -454,20 +472,6 @@ class _Loop:
 class EventLoop(_Loop, asyncio.AbstractEventLoop):  # type: ignore[misc]
     """rasyncio's event loop. What stands here is not native yet and raises NotImplementedError."""
 
-    async def create_datagram_endpoint(
-        self,
-        protocol_factory: Callable[[], _ProtocolT],
-        local_addr: tuple[str, int] | str | None = None,
-        remote_addr: tuple[str, int] | str | None = None,
-        *,
-        family: int = 0,
-        proto: int = 0,
-        flags: int = 0,
-        reuse_address: bool | None = None,
-        reuse_port: bool | None = None,
-        allow_broadcast: bool | None = None,
-        sock: socket | None = None,
-    ) -> tuple[asyncio.DatagramTransport, _ProtocolT]: ...
     async def connect_read_pipe(
         self, protocol_factory: Callable[[], _ProtocolT], pipe: Any
     ) -> tuple[asyncio.ReadTransport, _ProtocolT]: ...

@@ -52,7 +52,7 @@ FUTURE_OF_A_TASK = {"Task", "TaskWakeup"}
 
 # The files of event_loop/ that know what a transport is.
 NAME_TRANSPORTS = {
-    *("mod", "run", "entries", "watch", "connect", "pipes", "serve", "tls", "server/listener"),
+    *("mod", "run", "entries", "watch", "connect", "datagram", "pipes", "serve", "tls", "server/listener"),
     "resolve/answer",
 }
 

@@ -39,6 +39,8 @@ mod _rasyncio {
     #[pymodule_export]
     use crate::tasks::Task;
     #[pymodule_export]
+    use crate::transports::datagram::DatagramTransport;
+    #[pymodule_export]
     use crate::transports::read_pipe::ReadPipeTransport;
     #[pymodule_export]
     use crate::transports::tcp::TcpTransport;
@@ -55,6 +57,7 @@ mod _rasyncio {
         crate::ffi::finalize::install::<TcpTransport>(py);
         crate::ffi::finalize::install::<ReadPipeTransport>(py);
         crate::ffi::finalize::install::<WritePipeTransport>(py);
+        crate::ffi::finalize::install::<DatagramTransport>(py);
         crate::ffi::finalize::install::<Coroutine>(py);
         crate::ffi::slots::install_await::<Future>(py);
         crate::ffi::slots::install_await::<Task>(py);

@@ -3,16 +3,19 @@
 //! - `address`: the address of an end of a socket.
 //! - `resolve`: addresses of a name, names of an address.
 //! - `socket`: what is done to one socket.
+//! - `burst`: how many datagrams are worth asking for at once.
 //! - `connect_order`: in which order the addresses of a host are tried.
 //! - `listen`: when a listener that cannot accept pauses, and what it reports.
 
 mod address;
+mod burst;
 mod connect_order;
 mod listen;
 mod resolve;
 mod socket;
 
 pub use address::{PeerAddress, local_address, peer_address};
+pub use burst::Burst;
 pub use connect_order::interleave;
 pub use listen::{AcceptBackoff, AcceptFailure};
 pub use resolve::{

@@ -3,11 +3,13 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
 use super::Accepted;
 use super::operation::{Operations, Token};
+use crate::sys::datagram::Datagrams;
 use crate::sys::epoll::EpollWait;
 
 use super::scripted::ScriptedWait;
@@ -31,6 +33,22 @@ pub(super) trait Backend: fmt::Debug + Send {
     fn read(&mut self, fd: RawFd, buffer: &mut [u8]) -> io::Result<usize>;
 
     fn write(&mut self, fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    fn receive_datagrams(
+        &mut self,
+        token: Token,
+        fd: RawFd,
+        datagrams: &mut Datagrams,
+        most: usize,
+    ) -> io::Result<()>;
+
+    fn send_datagram(
+        &mut self,
+        token: Token,
+        fd: RawFd,
+        data: &[u8],
+        to: Option<&SocketAddr>,
+    ) -> io::Result<()>;
 
     fn begin_wait(&mut self, timeout: Option<Duration>) -> Wait;
 

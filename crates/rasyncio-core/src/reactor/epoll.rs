@@ -2,12 +2,14 @@
 //! and performs it when the owner comes for the result.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
 use super::Accepted;
 use super::backend::{Backend, Wait, WaitKind};
 use super::operation::{Operations, Token};
+use crate::sys::datagram::{self, Datagrams};
 use crate::sys::epoll::{Directions, Epoll, EpollWait};
 use crate::sys::{pipe, socket};
 
@@ -62,6 +64,26 @@ impl Backend for EpollBackend {
 
     fn write(&mut self, fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         pipe::write(fd, slices)
+    }
+
+    fn receive_datagrams(
+        &mut self,
+        _token: Token,
+        fd: RawFd,
+        datagrams: &mut Datagrams,
+        most: usize,
+    ) -> io::Result<()> {
+        datagram::receive(fd, datagrams, most)
+    }
+
+    fn send_datagram(
+        &mut self,
+        _token: Token,
+        fd: RawFd,
+        data: &[u8],
+        to: Option<&SocketAddr>,
+    ) -> io::Result<()> {
+        datagram::send(fd, data, to)
     }
 
     fn begin_wait(&mut self, timeout: Option<Duration>) -> Wait {

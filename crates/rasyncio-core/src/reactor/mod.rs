@@ -24,9 +24,12 @@
 //! - `Receive`: [`Reactor::receive`] has bytes, the end of the stream (0) or an error to give. A
 //!   ring may have taken the bytes from the kernel already: they stay with the backend, disarming
 //!   does not lose them, and they are reported again when the operation is armed again.
+//!   For a socket of datagrams it is [`Reactor::receive_datagrams`] that has some, or an error.
 //! - `Accept`: [`Reactor::accept`] has a connection or an error to give. A ring may have accepted
 //!   already: it keeps the connection as it keeps bytes, and closes it when the source is removed.
-//! - `Send`: [`Reactor::send`] is worth another try. Arm it when `send` would block or took part.
+//! - `Send`: [`Reactor::send`] or [`Reactor::send_datagram`] is worth another try. Arm it when that
+//!   would block or took part. A datagram is sent by the call itself, on a ring as well: its error
+//!   is told to whoever sends it, and one call costs little more than its share of a batch.
 //!
 //! **Pipes, FIFOs, terminals** are no sockets: their owner arms `Readable` and `Writable`, and then
 //! asks for [`Reactor::read`] and [`Reactor::write`], which need no source and leave nothing behind.
@@ -56,6 +59,7 @@ mod scripted;
 mod sources;
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -64,6 +68,7 @@ pub use operation::{Completion, Operation, Token};
 pub use scripted::{Note, Script};
 
 pub use crate::sys::address::PeerAddress;
+pub use crate::sys::datagram::Datagrams;
 pub use crate::wake::Waker;
 
 use self::backend::Backend;
@@ -233,6 +238,24 @@ impl<S> Reactor<S> {
     /// Writes what a file that is no socket takes now and answers how much that was.
     pub fn write(&mut self, fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.backend.write(fd, slices)
+    }
+
+    /// Takes up to `most` datagrams that have come, at least one; `WouldBlock` means there is none.
+    pub fn receive_datagrams(
+        &mut self,
+        token: Token,
+        datagrams: &mut Datagrams,
+        most: usize,
+    ) -> io::Result<()> {
+        let slot = self.sources.get(token).ok_or_else(sys::bad_descriptor)?;
+        self.backend.receive_datagrams(token, slot.fd, datagrams, most)
+    }
+
+    /// Sends one datagram, to `to` or else to the peer that the socket is connected to.
+    #[inline]
+    pub fn send_datagram(&mut self, token: Token, data: &[u8], to: Option<&SocketAddr>) -> io::Result<()> {
+        let slot = self.sources.get(token).ok_or_else(sys::bad_descriptor)?;
+        self.backend.send_datagram(token, slot.fd, data, to)
     }
 
     /// Wakes this reactor's waits from any thread.

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use super::Accepted;
 use super::backend::{Backend, Wait, WaitKind};
 use super::operation::{Operation, Operations, Token};
 use crate::sys::address::PeerAddress;
+use crate::sys::datagram::Datagrams;
 
 /// What happens, told in advance. Clones are the same script, so a test keeps one to add to it
 /// and to read the notes while the reactor plays the other.
@@ -28,13 +30,19 @@ pub enum Note {
     Waited(Option<Duration>),
     /// These bytes were taken by a `send` or a `write`.
     Sent(RawFd, Vec<u8>),
+    /// This datagram was taken, for the connected peer or for an address.
+    SentDatagram(RawFd, Vec<u8>, Option<SocketAddr>),
 }
+
+/// The bytes, and who sent them.
+type Datagram = (Vec<u8>, PeerAddress);
 
 #[derive(Debug, Default)]
 struct Lines {
     waits: VecDeque<io::Result<Vec<(RawFd, Operation)>>>,
     receives: HashMap<RawFd, VecDeque<io::Result<Vec<u8>>>>,
     accepts: HashMap<RawFd, VecDeque<io::Result<(OwnedFd, PeerAddress)>>>,
+    datagrams: HashMap<RawFd, VecDeque<io::Result<Datagram>>>,
     sends: HashMap<RawFd, VecDeque<io::Result<usize>>>,
     notes: Vec<Note>,
 }
@@ -55,12 +63,18 @@ impl Script {
         self.lines().receives.entry(fd).or_default().push_back(bytes);
     }
 
+    /// One of the coming `receive_datagrams` calls gets this one; without a line it would block.
+    pub fn on_datagram(&self, fd: RawFd, datagram: io::Result<Datagram>) {
+        self.lines().datagrams.entry(fd).or_default().push_back(datagram);
+    }
+
     /// One of the coming `accept` calls gets this connection; without a line it would block.
     pub fn on_accept(&self, fd: RawFd, connection: io::Result<(OwnedFd, PeerAddress)>) {
         self.lines().accepts.entry(fd).or_default().push_back(connection);
     }
 
-    /// One of the coming `send` or `write` calls takes at most this many bytes; without a line, all.
+    /// One of the coming `send` or `write` calls takes at most this many bytes; without a line, all. A
+    /// datagram is taken as a whole, whatever the number.
     pub fn on_send(&self, fd: RawFd, taken: io::Result<usize>) {
         self.lines().sends.entry(fd).or_default().push_back(taken);
     }
@@ -152,6 +166,43 @@ impl Backend for ScriptedBackend {
         let count = bytes.len();
         lines.notes.push(Note::Sent(fd, bytes));
         Ok(count)
+    }
+
+    fn receive_datagrams(
+        &mut self,
+        _token: Token,
+        fd: RawFd,
+        datagrams: &mut Datagrams,
+        most: usize,
+    ) -> io::Result<()> {
+        let mut lines = self.script.lines();
+        let first = next_line(&mut lines.datagrams, fd).unwrap_or_else(would_block)?;
+        datagrams.push(&first.0, first.1);
+        while datagrams.len() < most {
+            match next_line(&mut lines.datagrams, fd) {
+                Some(Ok((data, from))) => datagrams.push(&data, from),
+                // As in a kernel, an error waits until what came before it is taken.
+                Some(error) => {
+                    lines.datagrams.entry(fd).or_default().push_front(error);
+                    break;
+                }
+                None => break,
+            };
+        }
+        Ok(())
+    }
+
+    fn send_datagram(
+        &mut self,
+        _token: Token,
+        fd: RawFd,
+        data: &[u8],
+        to: Option<&SocketAddr>,
+    ) -> io::Result<()> {
+        let mut lines = self.script.lines();
+        next_line(&mut lines.sends, fd).unwrap_or(Ok(usize::MAX))?;
+        lines.notes.push(Note::SentDatagram(fd, data.to_vec(), to.copied()));
+        Ok(())
     }
 
     fn begin_wait(&mut self, timeout: Option<Duration>) -> Wait {

@@ -2,6 +2,7 @@
 //! Everything that leaves it is a safe function, and every error is the kernel's, errno intact.
 //!
 //! - `address`: socket addresses as the kernel writes them.
+//! - `datagram`: whole messages.
 //! - `epoll`: the kernel's list of watched descriptors.
 //! - `fork`: counts forks.
 //! - `pipe`: pipes, and what is read and written like one.
@@ -18,6 +19,7 @@
 #![expect(unsafe_code, reason = "this is the room for it")]
 
 pub(crate) mod address;
+pub(crate) mod datagram;
 pub(crate) mod epoll;
 pub(crate) mod fork;
 pub(crate) mod pipe;

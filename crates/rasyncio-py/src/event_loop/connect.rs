@@ -340,7 +340,7 @@ fn begin(
     let protocol = factory.call0()?;
     let waiter = Bound::new(py, Future::pending(event_loop.clone().into_any().unbind()))?;
     let descriptor = sock.call_method0(intern!(py, "fileno"))?.extract()?;
-    event_loop.get().check_not_transport(py, descriptor)?;
+    event_loop.get().check_not_transport(sock, descriptor)?;
     let transport = if let Some(options) = tls {
         tls::attach(event_loop, sock, &protocol, &waiter, options, server_side)?
     } else {

@@ -15,6 +15,7 @@ use crate::futures::Future;
 use crate::handles::{Handle, format_callback};
 use crate::interop::must_propagate;
 use crate::tasks::{TaskStep, TaskWakeup, step};
+use crate::transports::datagram::DatagramTransport;
 use crate::transports::pipe::AnyPipe;
 use crate::transports::tcp::TcpTransport;
 
@@ -64,6 +65,7 @@ impl Loop {
     ) -> PyResult<()> {
         enum Behind {
             Stream(Py<TcpTransport>),
+            Datagrams(Py<DatagramTransport>),
             Listener(Py<super::server::Listener>),
             Pipe(AnyPipe),
         }
@@ -71,6 +73,7 @@ impl Loop {
         // The descriptor may have been given up since the kernel told of it: then its token is no longer known.
         let behind = this.get().reactor.with(py, |reactor| match reactor.as_ref()?.get(token)? {
             Source::Stream(transport) => Some(Behind::Stream(transport.clone_ref(py))),
+            Source::Datagrams(transport) => Some(Behind::Datagrams(transport.clone_ref(py))),
             Source::Listener(listener) => Some(Behind::Listener(listener.clone_ref(py))),
             source @ Source::Watch { .. } => match source.watcher(operation)? {
                 Watcher::Pipe(pipe) => Some(Behind::Pipe(pipe.clone_ref(py))),
@@ -80,6 +83,9 @@ impl Loop {
         });
         match behind {
             Some(Behind::Stream(transport)) => TcpTransport::on_io(transport.bind(py), this, operation),
+            Some(Behind::Datagrams(transport)) => {
+                DatagramTransport::on_io(transport.bind(py), this, operation)
+            }
             Some(Behind::Listener(listener)) => {
                 super::server::Listener::on_acceptable(listener.bind(py), this)
             }

@@ -2,12 +2,13 @@
 //!
 //! Files by job, one per section of asyncio's documentation of the loop: `run` (run, stop, close, the turn), `entries` (one piece of work), `schedule` (callbacks, futures,
 //! tasks), `debug` (debug mode, exception handlers), `asyncgens`, `executor`, `resolve` (DNS), `signals`, `watch` (descriptors), `sock` (`sock_*`),
-//! `connect` and `attempts` (connections), `tls`, `bell` (waking Rust coroutines), `serve` and `server` (servers), `pipes`, `unix` (Unix sockets). This file: what a loop knows. Invariant: work is run from one place, `entries::run_entry`.
+//! `connect` and `attempts` (connections), `datagram`, `tls`, `bell` (waking Rust coroutines), `serve` and `server` (servers), `pipes`, `unix` (Unix sockets). This file: what a loop knows. Invariant: work is run from one place, `entries::run_entry`.
 
 mod asyncgens;
 mod attempts;
 mod bell;
 mod connect;
+mod datagram;
 mod debug;
 mod entries;
 mod executor;
@@ -29,7 +30,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyWeakrefMethods, PyWeakrefReference};
 use rasyncio_core::fork::process_generation;
-use rasyncio_core::reactor::{BackendChoice, Operation, Reactor, Token};
+use rasyncio_core::reactor::{BackendChoice, Datagrams, Operation, Reactor, Token};
 use rasyncio_core::scheduler::{Inbox, ReadyQueue, Timers, TurnPolicy};
 use rasyncio_core::workers::Pool;
 
@@ -45,6 +46,7 @@ use crate::handles::{Handle, TimerHandle};
 use crate::interop::stdlib;
 use crate::tasks::Task;
 use crate::tasks::registry::{Registry, Slot};
+use crate::transports::datagram::DatagramTransport;
 use crate::transports::pipe::AnyPipe;
 use crate::transports::tcp::TcpTransport;
 
@@ -79,6 +81,7 @@ pub(crate) enum Source {
         object: Option<Py<PyAny>>,
     },
     Stream(Py<TcpTransport>),
+    Datagrams(Py<DatagramTransport>),
     /// A transport that waits for nothing now: the loop does not keep it alive.
     IdleTransport(Py<PyWeakrefReference>),
     Listener(Py<server::Listener>),
@@ -142,6 +145,8 @@ pub(crate) struct Loop {
     unflushed: GilCell<Vec<Py<TcpTransport>>>,
     /// Memory that received bytes land in before Python gets a copy.
     scratch: GilCell<Vec<u8>>,
+    /// The same for datagrams.
+    datagrams: GilCell<Option<Datagrams>>,
     closed: AtomicBool,
     stopping: AtomicBool,
     debug: AtomicBool,
@@ -178,6 +183,7 @@ impl Loop {
             starved: GilCell::default(),
             unflushed: GilCell::default(),
             scratch: GilCell::new(Vec::new()),
+            datagrams: GilCell::default(),
             closed: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             debug: AtomicBool::new(false),
@@ -321,6 +327,15 @@ impl Loop {
         result
     }
 
+    /// Lends the memory that datagrams land in. `action` may call Python.
+    pub(crate) fn with_datagrams<R>(&self, py: Python<'_>, action: impl FnOnce(&mut Datagrams) -> R) -> R {
+        let kept = self.datagrams.take(py);
+        let mut datagrams = kept.unwrap_or_else(|| Datagrams::with_memory(DATAGRAM_MEMORY));
+        let result = action(&mut datagrams);
+        self.datagrams.replace(py, Some(datagrams));
+        result
+    }
+
     /// A listener ran out of descriptors: it tries again as soon as one is closed here, and after a while in any case.
     pub(crate) fn wait_for_descriptor(&self, py: Python<'_>, listener: Py<server::Listener>) {
         self.starved.with(py, |starved| starved.push(listener));
@@ -429,6 +444,7 @@ impl Source {
     pub(crate) fn transport(&self, py: Python<'_>) -> Option<FoundTransport> {
         match self {
             Self::Stream(transport) => Some(FoundTransport::Held(transport.clone_ref(py).into_any())),
+            Self::Datagrams(transport) => Some(FoundTransport::Held(transport.clone_ref(py).into_any())),
             Self::IdleTransport(transport) => Some(FoundTransport::Idle(transport.clone_ref(py))),
             Self::Watch { .. } | Self::Listener(_) | Self::Signals => None,
         }
@@ -441,6 +457,7 @@ impl Source {
                 visit.call(object)
             }
             Self::Stream(transport) => visit.call(transport),
+            Self::Datagrams(transport) => visit.call(transport),
             Self::Listener(listener) => visit.call(listener),
             Self::IdleTransport(transport) => visit.call(transport),
             Self::Signals => Ok(()),
@@ -474,3 +491,6 @@ impl Loop {
             .unwrap_or(Ok(()))
     }
 }
+
+/// For as many of the longest datagrams of IP as are received in one call. The kernel provides what is used of it.
+const DATAGRAM_MEMORY: usize = 1024 * 1024;

@@ -188,6 +188,11 @@ impl Loop {
         Ok(())
     }
 
+    /// Whether this turn is the last of the run.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
     fn check_not_running(&self, py: Python<'_>) -> PyResult<()> {
         if self.thread.load(Ordering::Relaxed) != 0 {
             return Err(exceptions::runtime("This event loop is already running"));

@@ -386,6 +386,6 @@ fn warn_in_debug(event_loop: &Bound<'_, Loop>, text: &str, error: Option<&PyErr>
 }
 
 /// A constant of Python's `socket` module.
-fn constant(py: Python<'_>, name: &str) -> PyResult<Py<PyAny>> {
+pub(super) fn constant(py: Python<'_>, name: &str) -> PyResult<Py<PyAny>> {
     Ok(py.import(intern!(py, "socket"))?.getattr(name)?.unbind())
 }

@@ -337,8 +337,9 @@ struct Watch {
 impl Watch {
     fn begin(event_loop: &Bound<'_, Loop>, sock: &Bound<'_, PyAny>, direction: Direction) -> PyResult<Self> {
         let py = event_loop.py();
-        let descriptor = call_method_none(sock, intern!(py, "fileno"))?.extract()?;
-        event_loop.get().check_not_transport(py, descriptor)?;
+        let given = call_method_none(sock, intern!(py, "fileno"))?;
+        let descriptor = given.extract()?;
+        event_loop.get().check_not_transport(&given, descriptor)?;
         let bell = Bell::make(py)?;
         let handle = Handle::make(
             py,

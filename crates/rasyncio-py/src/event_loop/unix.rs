@@ -215,13 +215,13 @@ fn open_socket(py: Python<'_>) -> PyResult<(Bound<'_, PyAny>, CloseOnDrop)> {
 }
 
 /// Whether a path is a name of the abstract namespace, which no file goes with.
-fn is_abstract(path: &Bound<'_, PyAny>) -> PyResult<bool> {
+pub(super) fn is_abstract(path: &Bound<'_, PyAny>) -> PyResult<bool> {
     let first = path.get_item(0)?;
     Ok(first.eq(0)? || first.eq("\0")?)
 }
 
 /// Removes a socket that somebody left at the path. If that cannot be done, binding will tell.
-fn remove_stale(path: &Bound<'_, PyAny>) -> PyResult<()> {
+pub(super) fn remove_stale(path: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = path.py();
     let remove = || -> PyResult<()> {
         let mode = os_call(py, "stat", path)?.getattr(intern!(py, "st_mode"))?;

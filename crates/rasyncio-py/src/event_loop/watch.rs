@@ -199,7 +199,7 @@ impl Loop {
     fn free_descriptor(this: &Bound<'_, Self>, fd: &Bound<'_, PyAny>) -> PyResult<i32> {
         this.get().check_usable()?;
         let number = Self::descriptor(this, fd)?;
-        this.get().check_not_transport(this.py(), number)?;
+        this.get().check_not_transport(fd, number)?;
         Ok(number)
     }
 }
@@ -296,7 +296,7 @@ impl Loop {
     /// Stops watching `fd` for reading; returns whether it was watched.
     fn remove_reader(this: &Bound<'_, Self>, fd: &Bound<'_, PyAny>) -> PyResult<bool> {
         let number = Self::descriptor(this, fd)?;
-        this.get().check_not_transport(this.py(), number)?;
+        this.get().check_not_transport(fd, number)?;
         Self::unwatch_reader(this, number)
     }
 
@@ -318,7 +318,7 @@ impl Loop {
     /// Stops watching `fd` for writing; returns whether it was watched.
     fn remove_writer(this: &Bound<'_, Self>, fd: &Bound<'_, PyAny>) -> PyResult<bool> {
         let number = Self::descriptor(this, fd)?;
-        this.get().check_not_transport(this.py(), number)?;
+        this.get().check_not_transport(fd, number)?;
         Self::unwatch_writer(this, number)
     }
 

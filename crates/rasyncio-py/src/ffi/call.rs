@@ -59,6 +59,17 @@ pub(crate) fn call_method_one<'py>(
     method(object, name, [object.as_ptr(), argument.as_ptr()])
 }
 
+/// `object.name(first, second)`.
+#[inline]
+pub(crate) fn call_method_two<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+    first: &Bound<'py, PyAny>,
+    second: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    method(object, name, [object.as_ptr(), first.as_ptr(), second.as_ptr()])
+}
+
 #[inline]
 fn method<'py, const N: usize>(
     object: &Bound<'py, PyAny>,

@@ -5,12 +5,17 @@
 //! `get_extra_info`).
 //!
 //! The files of a stream by job: `tcp` (what it knows, how it is made and begins), `reading`, `writing`, `closing`, `tcp_methods` (what Python sees).
+//! Those of a socket of datagrams likewise: `datagram` and what begins with it.
 //!
 //! Pipes: `pipe` (what both ends share), `read_pipe`, `write_pipe`.
 //!
 //! Invariant: after each call of a protocol the transport looks at its own state again, because the protocol may have done anything to it.
 
 mod closing;
+pub(crate) mod datagram;
+mod datagram_methods;
+mod datagram_receiving;
+mod datagram_sending;
 mod flow_control;
 mod life;
 pub(crate) mod pipe;

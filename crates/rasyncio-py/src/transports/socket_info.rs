@@ -28,6 +28,16 @@ enum Address {
     Object(Py<PyAny>),
 }
 
+/// What kind of addresses a socket has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    Inet4,
+    Inet6,
+    Unix,
+    /// One that only Python's socket object knows.
+    Other,
+}
+
 /// The socket and its two addresses, which stay known when it is closed.
 pub(super) struct Endpoint {
     pub(super) socket: Socket,
@@ -58,9 +68,23 @@ impl Endpoint {
         }
     }
 
+    pub(super) fn family(&self) -> Family {
+        match &self.local {
+            Address::Kernel(PeerAddress::Inet4 { .. }) => Family::Inet4,
+            Address::Kernel(PeerAddress::Inet6 { .. }) => Family::Inet6,
+            Address::Kernel(PeerAddress::Unix { .. }) => Family::Unix,
+            Address::Kernel(PeerAddress::Other { .. }) | Address::Object(_) => Family::Other,
+        }
+    }
+
+    /// Whether it is connected to somebody with an address; a Unix socket without a name has none.
+    pub(super) fn has_named_peer(&self, py: Python<'_>) -> PyResult<bool> {
+        self.peer.to_python(py)?.is_truthy()
+    }
+
     /// Whether it speaks IP, so that TCP's options mean something.
     pub(super) fn is_internet(&self) -> bool {
-        matches!(self.local, Address::Kernel(PeerAddress::Inet4 { .. } | PeerAddress::Inet6 { .. }))
+        matches!(self.family(), Family::Inet4 | Family::Inet6)
     }
 
     #[inline]

@@ -179,8 +179,10 @@ pub(super) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
 }
 
 impl Loop {
-    /// `RuntimeError` when a transport uses the descriptor: watching it besides would steal the transport's bytes.
-    pub(crate) fn check_not_transport(&self, py: Python<'_>, fd: RawFd) -> PyResult<()> {
+    /// `RuntimeError` when a transport uses the descriptor: watching it besides would steal the transport's bytes. `given` is what the
+    /// user said for it.
+    pub(crate) fn check_not_transport(&self, given: &Bound<'_, PyAny>, fd: RawFd) -> PyResult<()> {
+        let py = given.py();
         if self.check_usable().is_err() {
             return Ok(());
         }
@@ -191,8 +193,8 @@ impl Loop {
         if transport.call_method0(intern!(py, "is_closing"))?.is_truthy()? {
             return Ok(());
         }
-        let text = transport.repr()?;
-        Err(exceptions::runtime(format!("File descriptor {fd} is used by transport {text}")))
+        let (given, transport) = (given.repr()?, transport.repr()?);
+        Err(exceptions::runtime(format!("File descriptor {given} is used by transport {transport}")))
     }
 }
 

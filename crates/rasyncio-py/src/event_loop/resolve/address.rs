@@ -35,11 +35,31 @@ impl Hints {
         protocol: Option<Py<PyAny>>,
         flags: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
+        Self::of_kind(py, intern!(py, "SOCK_STREAM"), family, protocol, flags)
+    }
+
+    /// The same for sockets of datagrams.
+    pub(in super::super) fn datagram(
+        py: Python<'_>,
+        family: Option<Py<PyAny>>,
+        protocol: Option<Py<PyAny>>,
+        flags: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        Self::of_kind(py, intern!(py, "SOCK_DGRAM"), family, protocol, flags)
+    }
+
+    fn of_kind(
+        py: Python<'_>,
+        kind: &Bound<'_, PyString>,
+        family: Option<Py<PyAny>>,
+        protocol: Option<Py<PyAny>>,
+        flags: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
         let zero = 0_i32.into_pyobject(py)?.into_any().unbind();
         let or_zero = |given: Option<Py<PyAny>>| given.unwrap_or_else(|| zero.clone_ref(py));
         Ok(Self {
             family: or_zero(family),
-            kind: py.import(intern!(py, "socket"))?.getattr(intern!(py, "SOCK_STREAM"))?.unbind(),
+            kind: py.import(intern!(py, "socket"))?.getattr(kind)?.unbind(),
             protocol: or_zero(protocol),
             flags: or_zero(flags),
         })

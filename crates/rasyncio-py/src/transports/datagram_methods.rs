@@ -1,0 +1,177 @@
+//! What Python sees of a `DatagramTransport`: the methods of asyncio's class, and the few private names that libraries look at.
+
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::datagram::DatagramTransport;
+use super::flow_control::Writer;
+use super::life::Transport;
+use super::socket_info::SocketTransport;
+use crate::event_loop::Loop;
+use crate::interop::stdlib;
+
+#[pymethods]
+impl DatagramTransport {
+    /// asyncio's class of transports like this one, so that `isinstance` finds what it is derived from.
+    #[getter]
+    fn __class__(this: &Bound<'_, Self>) -> Py<PyAny> {
+        stdlib(this.py()).datagram_transport_class.clone_ref(this.py())
+    }
+
+    /// Sends `data` (bytes, bytearray or memoryview) as one datagram to `addr`, or to the peer, without waiting.
+    ///
+    /// A failure is told to the protocol's `error_received()`. Raises TypeError for other data, ValueError for an address that is not the peer's.
+    #[pyo3(signature = (data, addr = None))]
+    fn sendto(
+        this: &Bound<'_, Self>,
+        data: &Bound<'_, PyAny>,
+        addr: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        match addr {
+            Some(addr) => Self::send_to(this, data, addr),
+            None => Self::send_to(this, data, &this.py().None().into_bound(this.py())),
+        }
+    }
+
+    /// What is known of the socket: "socket", "sockname", "peername".
+    #[pyo3(signature = (name, default = None))]
+    fn get_extra_info<'py>(
+        this: &Bound<'py, Self>,
+        name: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(Self::extra_info(this, name)?.or(default))
+    }
+
+    /// Whether the transport is closing or closed.
+    fn is_closing(&self, py: Python<'_>) -> bool {
+        self.life(py, |life| life.closing)
+    }
+
+    /// Receives no more; what waits is sent, then `connection_lost(None)` is called.
+    fn close(this: &Bound<'_, Self>) -> PyResult<()> {
+        Self::close_gracefully(this)
+    }
+
+    /// Closes at once; what was not sent is lost.
+    fn abort(this: &Bound<'_, Self>) -> PyResult<()> {
+        Self::force_close(this, None)
+    }
+
+    fn _force_close(this: &Bound<'_, Self>, exc: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+        Self::force_close(this, exc.map(PyErr::from_value))
+    }
+
+    /// Sets the protocol that is called from now on.
+    fn set_protocol(&self, protocol: &Bound<'_, PyAny>) {
+        let kept = protocol.clone().unbind();
+        let old = self.life(protocol.py(), |life| life.protocol.replace(kept));
+        drop(old);
+    }
+
+    /// The protocol; None after `connection_lost()`.
+    fn get_protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.protocol(py)
+    }
+
+    /// Whether the transport receives: it is neither paused nor closing.
+    fn is_reading(&self, py: Python<'_>) -> bool {
+        self.life(py, |life| life.is_reading())
+    }
+
+    /// Calls `datagram_received()` no more until `resume_reading()`. May be called again.
+    fn pause_reading(this: &Bound<'_, Self>) -> PyResult<()> {
+        Self::pause(this)
+    }
+
+    /// Goes on after `pause_reading()`. May be called again.
+    fn resume_reading(this: &Bound<'_, Self>) -> PyResult<()> {
+        Self::resume(this)?;
+        Self::deliver_later(this);
+        Ok(())
+    }
+
+    /// The size of what the kernel did not take yet; since Python 3.13 with 8 bytes more for each datagram.
+    fn get_write_buffer_size(&self, py: Python<'_>) -> usize {
+        self.flow(py, |_, size| size)
+    }
+
+    /// The limits of the write buffer as `(low, high)`.
+    fn get_write_buffer_limits(&self, py: Python<'_>) -> (usize, usize) {
+        self.limits(py)
+    }
+
+    /// Above `high` unsent bytes the protocol is asked to pause, at `low` to go on.
+    #[pyo3(signature = (high = None, low = None))]
+    fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<i64>, low: Option<i64>) -> PyResult<()> {
+        this.get().set_limits(this.py(), high, low)?;
+        Self::maybe_pause_protocol(this)
+    }
+
+    #[getter]
+    fn _loop(&self, py: Python<'_>) -> Py<Loop> {
+        self.event_loop.clone_ref(py)
+    }
+
+    #[getter]
+    fn _protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.protocol(py)
+    }
+
+    #[getter]
+    fn _sock<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.socket(py)
+    }
+
+    #[getter]
+    fn _sock_fd(&self) -> i32 {
+        self.fd
+    }
+
+    #[getter]
+    fn _address(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.address.as_ref().map(|address| address.clone_ref(py))
+    }
+
+    /// A copy of what waits to be sent: pairs of the data and the address.
+    #[getter]
+    fn _buffer(&self, py: Python<'_>) -> Vec<(Py<PyBytes>, Py<PyAny>)> {
+        self.state.with(py, |state| {
+            let unsent = state.unsent.iter();
+            unsent.map(|datagram| (datagram.data.clone_ref(py), datagram.to.clone_ref(py))).collect()
+        })
+    }
+
+    #[getter]
+    fn _buffer_size(&self, py: Python<'_>) -> usize {
+        self.flow(py, |_, size| size)
+    }
+
+    #[getter]
+    fn _closing(&self, py: Python<'_>) -> bool {
+        self.life(py, |life| life.closing)
+    }
+
+    #[getter]
+    fn _conn_lost(&self, py: Python<'_>) -> u32 {
+        self.life(py, |life| life.conn_lost)
+    }
+
+    #[getter]
+    fn _paused(&self, py: Python<'_>) -> bool {
+        self.life(py, |life| life.reading_paused)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        self.shown(py, "_SelectorDatagramTransport", self.fd)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.visit(&visit)
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        self.clear(py);
+    }
+}
