@@ -8,11 +8,20 @@ import asyncio as _asyncio
 from asyncio import *  # noqa: F403
 
 from rasyncio._rasyncio import (
+    Barrier,
+    BoundedSemaphore,
+    Condition,
+    Event,
     EventLoop,
     EventLoopPolicy,
     Future,
     Handle,
+    LifoQueue,
+    Lock,
+    PriorityQueue,
+    Queue,
     Runner,
+    Semaphore,
     Server,
     Task,
     TimerHandle,

@@ -1,8 +1,8 @@
 """Types of the native part of rasyncio, checked against the binary by tests/typing.
 
-Signatures are those of the running Python's asyncio. `Future`, `Task`, `Handle`, `TimerHandle`, `Server` and
-the transport answer `__class__` with asyncio's class, so `isinstance` finds them there; to a type checker
-they are subclasses of it, and what those classes have is not repeated here.
+Signatures are those of the running Python's asyncio. `Future`, `Task`, `Handle`, `TimerHandle`, `Server`, the
+primitives, the queues and the transports answer `__class__` with asyncio's class, so `isinstance` finds them
+there; to a type checker they are subclasses of it, and what those classes have is not repeated here.
 """
 
 import asyncio
@@ -18,20 +18,36 @@ from socket import AddressFamily, SocketKind, socket
 from types import CodeType, FrameType, GenericAlias, TracebackType
 from typing import IO, Any, Literal, Protocol, Self, TypeAlias, TypeVar, TypeVarTuple, Unpack, final, overload
 
-from _typeshed import FileDescriptorLike, ReadableBuffer, Unused, WriteableBuffer
+from _typeshed import (
+    FileDescriptorLike,
+    ReadableBuffer,
+    SupportsRichComparison,
+    Unused,
+    WriteableBuffer,
+)
 from typing_extensions import disjoint_base
 
 __all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
     "EventLoop",
     "EventLoopPolicy",
     "Future",
     "FutureIter",
     "Handle",
+    "LifoQueue",
+    "Lock",
+    "PriorityQueue",
+    "Queue",
     "Runner",
+    "Semaphore",
     "Server",
     "Task",
     "TimerHandle",
     "_Loop",
+    "_LoopBoundMixin",
     "_SelectorDatagramTransport",
     "_SelectorSocketTransport",
     "_UnixReadPipeTransport",
@@ -46,6 +62,7 @@ __all__ = [
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
 _Arguments = TypeVarTuple("_Arguments")
+_ComparableT = TypeVar("_ComparableT", bound=SupportsRichComparison)
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
 
 _AddressInformation: TypeAlias = (
@@ -83,6 +100,47 @@ class Future(asyncio.Future[_T]):
 class Task(asyncio.Task[_T_co]):
     def __class_getitem__(cls, item: Any) -> GenericAlias: ...
     def get_context(self) -> Context: ...
+
+@disjoint_base
+class _LoopBoundMixin:
+    """What every primitive and queue is; to a type checker they are asyncio's classes instead."""
+
+    _loop: asyncio.AbstractEventLoop | None
+
+@disjoint_base
+class Lock(asyncio.Lock):
+    def __new__(cls) -> Self: ...
+
+@disjoint_base
+class Event(asyncio.Event):
+    def __new__(cls) -> Self: ...
+
+@disjoint_base
+class Condition(asyncio.Condition):
+    def __new__(cls, lock: asyncio.Lock | None = None) -> Self: ...
+
+@disjoint_base
+class Semaphore(asyncio.Semaphore):
+    def __new__(cls, value: int = 1) -> Self: ...
+
+@disjoint_base
+class BoundedSemaphore(asyncio.BoundedSemaphore):
+    def __new__(cls, value: int = 1) -> Self: ...
+
+@disjoint_base
+class Barrier(asyncio.Barrier):
+    def __new__(cls, parties: int) -> Self: ...
+
+@disjoint_base
+class Queue(asyncio.Queue[_T]):
+    def __new__(cls, maxsize: int = 0) -> Self: ...
+    def __class_getitem__(cls, item: Any) -> GenericAlias: ...
+
+class PriorityQueue(asyncio.PriorityQueue[_ComparableT]):
+    def __new__(cls, maxsize: int = 0) -> Self: ...
+
+class LifoQueue(asyncio.LifoQueue[_T]):
+    def __new__(cls, maxsize: int = 0) -> Self: ...
 
 @disjoint_base
 class Handle(asyncio.Handle):

@@ -34,6 +34,8 @@ PY_ROOMS: Table = {
     "interop": {"ffi"},
     "exceptions": {"interop"},
     "coroutines": {"ffi", "interop", "exceptions"},
+    "locks": {"ffi", "interop", "exceptions", "coroutines", "futures", "event_loop"},
+    "queues": {"ffi", "interop", "exceptions", "coroutines", "futures", "locks"},
     "handles": {"ffi", "interop", "exceptions", "event_loop"},
     "futures": {"ffi", "interop", "exceptions", "coroutines", "event_loop", "tasks"},
     "tasks": {"ffi", "interop", "exceptions", "event_loop", "futures"},

@@ -19,6 +19,29 @@ pub(crate) fn cancelled(py: Python<'_>, message: Option<&Py<PyAny>>) -> PyErr {
     }
 }
 
+/// `asyncio.BrokenBarrierError(message)`.
+pub(crate) fn broken_barrier(py: Python<'_>, message: &'static str) -> PyErr {
+    PyErr::from_type(stdlib(py).primitives.broken_barrier_error.bind(py).clone(), (message,))
+}
+
+/// `asyncio.QueueEmpty()`.
+pub(crate) fn queue_empty(py: Python<'_>) -> PyErr {
+    PyErr::from_type(stdlib(py).primitives.queue_empty.bind(py).clone(), ())
+}
+
+/// `asyncio.QueueFull()`.
+pub(crate) fn queue_full(py: Python<'_>) -> PyErr {
+    PyErr::from_type(stdlib(py).primitives.queue_full.bind(py).clone(), ())
+}
+
+/// `asyncio.QueueShutDown()`; no queue is shut down where asyncio does not have that.
+pub(crate) fn queue_shut_down(py: Python<'_>) -> PyErr {
+    match &stdlib(py).primitives.queue_shut_down {
+        Some(class) => PyErr::from_type(class.bind(py).clone(), ()),
+        None => runtime("the queue was shut down"),
+    }
+}
+
 /// Whether `error` is a CancelledError.
 pub(crate) fn is_cancelled(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance(py, stdlib(py).cancelled_error.bind(py))

@@ -137,7 +137,7 @@ fn replacements(py: Python<'_>) -> PyResult<Vec<Replacement<'_>>> {
 const POLICY: &str = "_event_loop_policy";
 
 /// What is native by now, and the module that defines it. `EventLoop` exists in asyncio from 3.13 on.
-const NATIVE: [(&str, &str); 9] = [
+const NATIVE: [(&str, &str); 18] = [
     ("asyncio.futures", "Future"),
     ("asyncio.tasks", "Task"),
     ("asyncio.events", "Handle"),
@@ -147,4 +147,13 @@ const NATIVE: [(&str, &str); 9] = [
     ("asyncio.unix_events", "EventLoop"),
     ("asyncio.runners", "Runner"),
     ("asyncio.runners", "run"),
+    ("asyncio.locks", "Lock"),
+    ("asyncio.locks", "Event"),
+    ("asyncio.locks", "Condition"),
+    ("asyncio.locks", "Semaphore"),
+    ("asyncio.locks", "BoundedSemaphore"),
+    ("asyncio.locks", "Barrier"),
+    ("asyncio.queues", "Queue"),
+    ("asyncio.queues", "PriorityQueue"),
+    ("asyncio.queues", "LifoQueue"),
 ];

@@ -8,7 +8,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCFunction, PyDict, PyType};
 
-use crate::ffi::current_task::{RunningTaskPlace, call_two};
+use crate::ffi::call::call_two;
+use crate::ffi::current_task::RunningTaskPlace;
 
 /// What rasyncio uses of the standard library.
 pub(crate) struct Stdlib {
@@ -52,6 +53,7 @@ pub(crate) struct Stdlib {
     pub(crate) ssl_socket: Option<Py<PyAny>>,
     pub(crate) ssl_context: Option<Py<PyAny>>,
     pub(crate) runner_class: Py<PyAny>,
+    pub(crate) primitives: Primitives,
     pub(crate) set_event_loop: Py<PyAny>,
     /// `signal.set_wakeup_fd`, which is called even when the interpreter is about to end.
     pub(crate) set_wakeup_fd: Py<PyAny>,
@@ -73,6 +75,20 @@ pub(crate) struct Resolver {
     pub(crate) gaierror: Py<PyAny>,
     pub(crate) address_family: Py<PyAny>,
     pub(crate) socket_kind: Py<PyAny>,
+}
+
+/// What locks and queues use.
+pub(crate) struct Primitives {
+    pub(crate) broken_barrier_error: Py<PyType>,
+    pub(crate) barrier_state: Py<PyAny>,
+    pub(crate) queue_empty: Py<PyType>,
+    pub(crate) queue_full: Py<PyType>,
+    /// From 3.13.
+    pub(crate) queue_shut_down: Option<Py<PyType>>,
+    pub(crate) heappush: Py<PyAny>,
+    pub(crate) heappop: Py<PyAny>,
+    /// What stands in asyncio's place of our primitives and queues, by name.
+    classes: Vec<(&'static str, Py<PyAny>)>,
 }
 
 /// How this version of Python is told which task runs.
@@ -153,6 +169,7 @@ impl Stdlib {
             ssl_socket: take("ssl", "SSLSocket").ok(),
             ssl_context: take("ssl", "SSLContext").ok(),
             runner_class: take("asyncio.runners", "Runner")?,
+            primitives: Primitives::load(take, class)?,
             set_event_loop: take("asyncio.events", "set_event_loop")?,
             set_wakeup_fd: take("signal", "set_wakeup_fd")?,
             set_running_loop: take("asyncio.events", "_set_running_loop")?,
@@ -164,7 +181,11 @@ impl Stdlib {
     }
 
     /// The loop that runs in this thread, if any.
+    #[inline]
     pub(crate) fn running_loop<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if let CurrentTask::Place(place) = &self.current {
+            return Ok(place.running_loop(py));
+        }
         let running = self.get_running_loop.bind(py).call0()?;
         Ok((!running.is_none()).then_some(running))
     }
@@ -240,6 +261,33 @@ impl Resolver {
     }
 }
 
+impl Primitives {
+    fn load(
+        take: impl Fn(&str, &str) -> PyResult<Py<PyAny>>,
+        class: impl Fn(&str, &str) -> PyResult<Py<PyType>>,
+    ) -> PyResult<Self> {
+        Ok(Self {
+            broken_barrier_error: class("asyncio.exceptions", "BrokenBarrierError")?,
+            barrier_state: take("asyncio.locks", "_BarrierState")?,
+            queue_empty: class("asyncio.queues", "QueueEmpty")?,
+            queue_full: class("asyncio.queues", "QueueFull")?,
+            queue_shut_down: class("asyncio.queues", "QueueShutDown").ok(),
+            heappush: take("heapq", "heappush")?,
+            heappop: take("heapq", "heappop")?,
+            classes: PRIMITIVES
+                .iter()
+                .map(|(module, name)| Ok((*name, take(module, name)?)))
+                .collect::<PyResult<_>>()?,
+        })
+    }
+
+    /// asyncio's class of a primitive or queue, e.g. `Lock`.
+    pub(crate) fn class_of<'py>(&self, py: Python<'py>, name: &str) -> Option<Bound<'py, PyAny>> {
+        let found = self.classes.iter().find(|(known, _)| *known == name);
+        found.map(|(_, class)| class.bind(py).clone())
+    }
+}
+
 impl CurrentTask {
     fn load(py: Python<'_>) -> PyResult<Self> {
         let tasks = py.import("asyncio.tasks")?;
@@ -310,3 +358,15 @@ fn task_registry(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     }
     tasks.getattr("_scheduled_tasks")
 }
+
+const PRIMITIVES: [(&str, &str); 9] = [
+    ("asyncio.locks", "Lock"),
+    ("asyncio.locks", "Event"),
+    ("asyncio.locks", "Condition"),
+    ("asyncio.locks", "Semaphore"),
+    ("asyncio.locks", "BoundedSemaphore"),
+    ("asyncio.locks", "Barrier"),
+    ("asyncio.queues", "Queue"),
+    ("asyncio.queues", "PriorityQueue"),
+    ("asyncio.queues", "LifoQueue"),
+];

@@ -9,7 +9,9 @@ mod futures;
 mod handles;
 mod install;
 mod interop;
+mod locks;
 mod policy;
+mod queues;
 mod runners;
 mod tasks;
 mod transports;
@@ -18,7 +20,9 @@ use pyo3::prelude::*;
 
 #[pymodule(gil_used = true)]
 mod _rasyncio {
+    use pyo3::intern;
     use pyo3::prelude::*;
+    use pyo3::types::PyType;
 
     #[pymodule_export]
     use crate::coroutines::Coroutine;
@@ -33,7 +37,12 @@ mod _rasyncio {
     #[pymodule_export]
     use crate::install::{install, uninstall};
     #[pymodule_export]
+    use crate::locks::{Barrier, BoundedSemaphore, Condition, Event, Lock, LoopBound, Semaphore};
+    #[pymodule_export]
     use crate::policy::new_event_loop;
+    #[pymodule_export]
+    use crate::queues::{LifoQueue, PriorityQueue, Queue};
+    use crate::queues::{Put, PutNowait};
     #[pymodule_export]
     use crate::runners::{Runner, run};
     #[pymodule_export]
@@ -71,6 +80,19 @@ mod _rasyncio {
         crate::ffi::methods::install::<CallSoon>(py)?;
         crate::ffi::methods::install::<SetResult>(py)?;
         crate::ffi::methods::install::<CreateTask>(py)?;
-        crate::policy::add_classes(module)
+        crate::ffi::methods::install::<Put>(py)?;
+        crate::ffi::methods::install::<PutNowait>(py)?;
+        crate::policy::add_classes(module)?;
+        name_classes(module)
+    }
+
+    /// The interpreter's messages show a class by the name it was given, which PyO3 makes `module.Class`; asyncio's are just `Class`.
+    fn name_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        for value in module.dict().values() {
+            if let Ok(class) = value.cast_into::<PyType>() {
+                class.setattr(intern!(class.py(), "__name__"), class.name()?)?;
+            }
+        }
+        Ok(())
     }
 }

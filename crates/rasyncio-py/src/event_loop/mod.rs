@@ -154,6 +154,8 @@ pub(crate) struct Loop {
     in_task: AtomicBool,
     /// The first turn since `run_forever()`.
     first_turn: AtomicBool,
+    /// A subclass has a `create_future()` of its own.
+    makes_other_futures: AtomicBool,
     /// The thread that runs the loop; 0 when none does.
     thread: AtomicU64,
     /// The process that made the loop, as the core counts forks.
@@ -189,6 +191,7 @@ impl Loop {
             debug: AtomicBool::new(false),
             in_task: AtomicBool::new(false),
             first_turn: AtomicBool::new(true),
+            makes_other_futures: AtomicBool::new(false),
             thread: AtomicU64::new(0),
             generation: process_generation(),
         })

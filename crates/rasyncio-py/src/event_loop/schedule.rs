@@ -28,6 +28,18 @@ pub(crate) fn current_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 }
 
 impl Loop {
+    /// `event_loop.create_future()`, of our loop or any other.
+    #[inline]
+    pub(crate) fn new_future<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = event_loop.py();
+        match event_loop.cast::<Self>() {
+            Ok(native) if !native.get().makes_other_futures.load(Ordering::Relaxed) => {
+                Ok(Bound::new(py, Self::create_future(native)?)?.into_any())
+            }
+            _ => call_method_none(event_loop, intern!(py, "create_future")),
+        }
+    }
+
     /// A handle of this loop for `callback(*arguments)`.
     #[inline]
     fn handle(

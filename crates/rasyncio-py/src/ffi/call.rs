@@ -21,6 +21,24 @@ pub(crate) fn call_one<'py>(
     unsafe { Bound::from_owned_ptr_or_err(py, result) }
 }
 
+/// `function(first, second)`.
+#[inline]
+pub(crate) fn call_two<'py>(
+    function: &Bound<'py, PyAny>,
+    first: &Bound<'py, PyAny>,
+    second: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = function.py();
+    let arguments = [std::ptr::null_mut(), first.as_ptr(), second.as_ptr()];
+    let count = 2 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+    // SAFETY: the pointer is inside of `arguments`, which outlives the call.
+    let start = unsafe { arguments.as_ptr().add(1) };
+    // SAFETY: both arguments are alive; the slot before them is ours, which is what the OFFSET flag promises.
+    let result = unsafe { ffi::PyObject_Vectorcall(function.as_ptr(), start, count, std::ptr::null_mut()) };
+    // SAFETY: a call gives a new reference or NULL with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, result) }
+}
+
 /// `callable(*arguments)` for a tuple that is there already.
 #[inline]
 pub(crate) fn call_tuple<'py>(

@@ -7,23 +7,7 @@
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-/// `function(first, second)`, the shape of all of asyncio's enter and leave functions.
-#[inline]
-pub(crate) fn call_two<'py>(
-    function: &Bound<'py, PyAny>,
-    first: &Bound<'py, PyAny>,
-    second: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = function.py();
-    let arguments = [std::ptr::null_mut(), first.as_ptr(), second.as_ptr()];
-    let count = 2 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-    // SAFETY: the pointer is inside of `arguments`, which outlives the call.
-    let start = unsafe { arguments.as_ptr().add(1) };
-    // SAFETY: both arguments are alive; the slot before them is ours, which is what the OFFSET flag promises.
-    let result = unsafe { ffi::PyObject_Vectorcall(function.as_ptr(), start, count, std::ptr::null_mut()) };
-    // SAFETY: a call gives a new reference or NULL with an exception set.
-    unsafe { Bound::from_owned_ptr_or_err(py, result) }
-}
+use super::call::call_two;
 
 /// Where a thread state keeps the running task: words from its beginning.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +57,19 @@ impl RunningTaskPlace {
                 second == task.as_ptr()
             })
             .map(|word| Self(word + 1))
+    }
+
+    /// The loop that runs in this thread.
+    #[inline]
+    pub(crate) fn running_loop(self, py: Python<'_>) -> Option<Bound<'_, PyAny>> {
+        // SAFETY: the thread is attached (`py`), so it has a thread state.
+        let state = unsafe { ffi::PyThreadState_Get() }.cast::<*mut ffi::PyObject>();
+        // SAFETY: `find` saw the loop right before the place of the task.
+        let place = unsafe { state.add(self.0 - 1) };
+        // SAFETY: as above; only this thread looks into its thread state.
+        let event_loop = unsafe { *place };
+        // SAFETY: NULL or an object that the place owns a reference to.
+        unsafe { Bound::from_borrowed_ptr_or_opt(py, event_loop) }
     }
 
     /// Makes `task` (None: no task) the running one of this thread; gives the one before.

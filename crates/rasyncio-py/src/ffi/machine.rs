@@ -126,4 +126,4 @@ unsafe fn drop_in_place<T>(place: *mut Place) {
 }
 
 /// Room for the machines of locks and queues. It is moved at each step, so more is not free.
-const WORDS: usize = 6;
+const WORDS: usize = 7;

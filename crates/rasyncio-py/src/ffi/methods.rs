@@ -58,6 +58,34 @@ impl<'py> Arguments<'_, 'py> {
         Ok(self.value(0))
     }
 
+    /// The one argument, by position or by name, or TypeError as Python words it.
+    #[inline]
+    pub(crate) fn one(&self, method: &str, name: &str) -> PyResult<&Bound<'py, PyAny>> {
+        let Some(names) = self.names.filter(|names| !names.is_empty()) else {
+            if self.positional > 1 {
+                // Python counts `self`.
+                let count = self.positional + 1;
+                return Err(PyTypeError::new_err(format!(
+                    "{method}() takes 2 positional arguments but {count} were given"
+                )));
+            }
+            return self.first(method, name);
+        };
+        for given in names.iter() {
+            if !given.eq(name)? {
+                return Err(PyTypeError::new_err(format!(
+                    "{method}() got an unexpected keyword argument '{given}'"
+                )));
+            }
+        }
+        if self.positional > 0 {
+            return Err(PyTypeError::new_err(format!(
+                "{method}() got multiple values for argument '{name}'"
+            )));
+        }
+        Ok(self.value(0))
+    }
+
     /// How many positional arguments there are.
     #[inline]
     pub(crate) fn positional(&self) -> usize {

@@ -1,11 +1,12 @@
 //! `Future`: a result that is not there yet (asyncio: futures.py).
 //!
 //! Files by job: `state` (what a future knows), this file (what Rust code does with one), `methods` (what Python sees),
-//! `iterator` (what `await` steps). Invariant: callbacks leave a future once, in the order they were added, through the loop.
+//! `iterator` (what `await` steps), `waiting` (awaiting any future from Rust). Invariant: callbacks leave a future once, in the order they were added, through the loop.
 
 mod iterator;
 mod methods;
 pub(crate) mod state;
+pub(crate) mod waiting;
 
 use std::sync::OnceLock;
 
