@@ -3,9 +3,11 @@
 # PYTHON=    the interpreter to build for and test with; each gets its own environment, wheel and cargo target
 # ARGS=      more arguments for pytest, or for the program that a target runs
 # TARGET=    where cargo builds, one folder per interpreter below it
+# PROFILE=   how the wheel is built: `release`, or `testing`, which takes a third of the time and checks for overflows
 
 PYTHON ?= python3
 TARGET ?= target
+PROFILE ?= release
 ARGS ?=
 
 SHELL := bash
@@ -25,6 +27,7 @@ $(error PYTHON=$(PYTHON) is no Python 3.11 or newer)
 endif
 
 ENVIRONMENT := .venv/$(TAG)
+WHEEL := $(ENVIRONMENT)/.wheel-$(PROFILE)
 TOOLS := .venv/tools
 PY := $(abspath $(ENVIRONMENT))/bin/python
 PIP := $(TOOLS)/bin/python -m pip --quiet --disable-pip-version-check
@@ -48,7 +51,7 @@ help: ## List the targets
 # ── The two commands of the README ─────────────────────────────────────────────────────────────────────────────────
 
 .PHONY: demo
-demo: $(ENVIRONMENT)/.demo $(ENVIRONMENT)/.wheel ## Run the main job, examples/pages.py, under asyncio and under rasyncio
+demo: $(ENVIRONMENT)/.demo $(WHEEL) ## Run the main job, examples/pages.py, under asyncio and under rasyncio
 	$(PY) examples/demo.py $(ARGS)
 
 .PHONY: test
@@ -57,7 +60,7 @@ test: lint test-rust test-py ## Everything that must pass
 # ── Parts of `test` ────────────────────────────────────────────────────────────────────────────────────────────────
 
 .PHONY: check
-check: lint test-rust $(ENVIRONMENT)/.test $(ENVIRONMENT)/.wheel ## What must pass before a commit: all but the long tests
+check: lint test-rust $(ENVIRONMENT)/.test $(WHEEL) ## What must pass before a commit: all but the long tests
 	$(PYTEST) tests/tidy tests/typing tests/behaviour tests/examples $(ARGS)
 
 .PHONY: lint
@@ -81,7 +84,7 @@ lint-ruff: $(TOOLS)/.made
 # Folders of tests are checked one by one: pytest takes each as a program of its own, with its own `conftest`.
 # Those of tests/typing are checked by its test, against the installed stubs.
 .PHONY: lint-types
-lint-types: $(ENVIRONMENT)/.test $(ENVIRONMENT)/.wheel
+lint-types: $(ENVIRONMENT)/.test $(WHEEL)
 	$(MYPY) python
 	MYPYPATH=tests/ecosystem $(MYPY) examples
 	MYPYPATH=tests $(MYPY) tests/*.py tests/behaviour
@@ -97,19 +100,19 @@ test-rust: $(ENVIRONMENT)/.made ## Tests of the core and of the load program of 
 	cargo test --locked $(ECHO_CLIENT)
 
 .PHONY: test-py
-test-py: $(ENVIRONMENT)/.test $(ENVIRONMENT)/.wheel ## All tests in Python, or ARGS="tests/behaviour -k name"
+test-py: $(ENVIRONMENT)/.test $(WHEEL) ## All tests in Python, or ARGS="tests/behaviour -k name"
 	$(PYTEST) $(ARGS)
 
 .PHONY: conformance
-conformance: $(ENVIRONMENT)/.test $(ENVIRONMENT)/.wheel ## CPython's own test.test_asyncio on rasyncio: passed, failed, excluded
+conformance: $(ENVIRONMENT)/.test $(WHEEL) ## CPython's own test.test_asyncio on rasyncio: passed, failed, excluded
 	$(PY) -m tests.conformance $(ARGS)
 
 .PHONY: ecosystem
-ecosystem: $(ENVIRONMENT)/.test $(ENVIRONMENT)/.wheel ## Real clients and servers: aiohttp, aiomysql with MariaDB
+ecosystem: $(ENVIRONMENT)/.test $(WHEEL) ## Real clients and servers: aiohttp, aiomysql with MariaDB
 	$(PYTEST) tests/ecosystem $(ARGS)
 
 .PHONY: soak
-soak: $(ENVIRONMENT)/.test $(ENVIRONMENT)/.wheel ## Memory and descriptors stay flat; RASYNCIO_SOAK=10 does ten times as much
+soak: $(ENVIRONMENT)/.test $(WHEEL) ## Memory and descriptors stay flat; RASYNCIO_SOAK=10 does ten times as much
 	$(PYTEST) tests/soak $(ARGS)
 
 .PHONY: loom
@@ -117,10 +120,15 @@ loom: ## The wake-up under every interleaving of two threads
 	RUSTFLAGS="--cfg loom" cargo test --locked --release --package rasyncio-core --test loom \
 		--target-dir $(abspath $(TARGET))/loom
 
+.PHONY: sanitize
+sanitize: ## The tests of the core under AddressSanitizer, leaks included
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test --locked --package rasyncio-core --lib --tests \
+		--target "$$(rustc -vV | sed -n 's/^host: //p')" --target-dir $(abspath $(TARGET))/sanitize
+
 # ── Benchmarks ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 .PHONY: bench
-bench: $(ENVIRONMENT)/.rivals $(ENVIRONMENT)/.wheel ## Compare with asyncio, uvloop, rloop, rsloop, zuvloop; ARGS="sleep0 --rounds 3"
+bench: $(ENVIRONMENT)/.rivals $(WHEEL) ## Compare with asyncio, uvloop, rloop, rsloop, zuvloop; ARGS="sleep0 --rounds 3"
 	$(PY) benches/compare.py $(ARGS)
 
 .PHONY: bench-rust
@@ -130,11 +138,11 @@ bench-rust: ## Benchmarks of the core alone
 # ── Building ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 .PHONY: build
-build: $(ENVIRONMENT)/.wheel ## Build the release wheel into dist/ and install it into the environment
+build: $(WHEEL) ## Build the release wheel into dist/ and install it into the environment
 	@echo "$(ENVIRONMENT)/bin/python has rasyncio; the wheel is in dist/"
 
 .PHONY: setup
-setup: $(ENVIRONMENT)/.test $(ENVIRONMENT)/.wheel ## Prepare the environment of PYTHON for tests
+setup: $(ENVIRONMENT)/.test $(WHEEL) ## Prepare the environment of PYTHON for tests
 	@echo "$(ENVIRONMENT)/bin/python"
 
 .PHONY: clean
@@ -171,10 +179,10 @@ $(ENVIRONMENT)/.rivals: benches/requirements.txt $(ENVIRONMENT)/.made
 	done
 	touch $@
 
-$(ENVIRONMENT)/.wheel: $(SOURCES) $(ENVIRONMENT)/.made
-	rm -rf $(ENVIRONMENT)/wheel
-	$(TOOLS)/bin/maturin build --release --locked --quiet --interpreter $(PY) --out $(ENVIRONMENT)/wheel
+# One profile's wheel takes the place of the other's.
+$(WHEEL): $(SOURCES) $(ENVIRONMENT)/.made
+	rm -rf $(ENVIRONMENT)/wheel $(ENVIRONMENT)/.wheel-*
+	$(TOOLS)/bin/maturin build --profile $(PROFILE) --locked --quiet --interpreter $(PY) --out $(ENVIRONMENT)/wheel
 	$(PIP) --python $(PY) install --force-reinstall --no-deps $(ENVIRONMENT)/wheel/*.whl
-	mkdir -p dist
-	cp $(ENVIRONMENT)/wheel/*.whl dist/
+	if [ $(PROFILE) = release ]; then mkdir -p dist && cp $(ENVIRONMENT)/wheel/*.whl dist/; fi
 	touch $@

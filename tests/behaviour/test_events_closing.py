@@ -221,3 +221,44 @@ def test_a_new_loop_is_not_the_current_one(implementation: Any) -> None:
         before = getattr(policy._local, "_loop", None)  # type: ignore[attr-defined]
     assert before is not loop
     loop.close()
+
+
+def test_live_connections_and_servers_survive_the_close_of_their_loop(loop: Any, run: Any) -> None:
+    """What is left of them is harmless: it can be looked at, aborted and dropped, and tells that it was not closed."""
+
+    async def main() -> tuple[Any, Any]:
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        transport, _ = await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
+        return server, transport
+
+    server, transport = run(main)
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        loop.close()
+        assert server.is_serving() and not transport.is_closing()
+        assert transport.get_extra_info("socket").fileno() > 0
+        assert transport.get_write_buffer_size() == 0 and transport.is_reading()
+        transport.pause_reading()
+        with pytest.raises(RuntimeError, match=CLOSED):
+            transport.close()
+        server.close()
+        assert not server.is_serving() and not server.sockets
+        assert repr(transport) and repr(server)
+        del server, transport
+        gc.collect()
+
+
+@pytest.mark.rasyncio_only("asyncio tries to send at once, loop or no loop")
+def test_nothing_is_sent_once_the_loop_is_closed(loop: Any, run: Any) -> None:
+    ours, peer = socket.socketpair()
+    transport, _ = run(loop.create_connection(asyncio.Protocol, sock=ours))
+    loop.close()
+    with pytest.raises(RuntimeError, match=CLOSED):
+        transport.write(b"too late")
+    peer.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        peer.recv(1)
+    with pytest.warns(ResourceWarning, match="unclosed transport"):
+        del transport
+        gc.collect()
+    ours.close()
+    peer.close()

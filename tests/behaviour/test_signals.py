@@ -255,3 +255,90 @@ def test_a_signal_interrupts_no_timer(loop: Any) -> None:
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert trace == ["handled", True]
+
+
+@pytest.fixture
+def own_wakeup() -> Iterator[int]:
+    """A pipe of the program's that Python writes the numbers of signals to; gives the end to read from."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    yield reader
+    signal.set_wakeup_fd(-1)
+    os.close(reader)
+    os.close(writer)
+
+
+def wakeup_descriptor() -> int:
+    descriptor = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
+    return descriptor
+
+
+def test_the_programs_own_wakeup_descriptor_is_left_in_place(loop: Any, own_wakeup: int) -> None:
+    trace = Trace()
+    before = wakeup_descriptor()
+    previous = signal.signal(signal.SIGUSR1, lambda *_: trace.note("handled"))
+    loop.call_soon(lambda: trace.note(wakeup_descriptor() == before))
+    loop.call_soon(deliver, signal.SIGUSR1)
+    turn(loop, 2)
+    signal.signal(signal.SIGUSR1, previous)
+    assert trace == [True, "handled"]
+    assert os.read(own_wakeup, 2) == bytes([signal.SIGUSR1])
+    assert wakeup_descriptor() == before
+    loop.close()
+    assert wakeup_descriptor() == before
+
+
+def test_a_handler_takes_the_programs_wakeup_descriptor_and_does_not_give_it_back(
+    loop: Any, own_wakeup: int
+) -> None:
+    trace = Trace()
+    before = wakeup_descriptor()
+    loop.call_soon(loop.add_signal_handler, signal.SIGUSR1, trace.note, "handled")
+    turn(loop)
+    assert wakeup_descriptor() not in (before, -1)
+    # Between two runs: it is handled in the next.
+    deliver(signal.SIGUSR1)
+    assert trace == []
+    turn(loop, 3)
+    assert trace == ["handled"]
+    loop.remove_signal_handler(signal.SIGUSR1)
+    assert wakeup_descriptor() == -1
+
+
+def test_close_in_another_thread_cannot_remove_handlers_and_says_so(loop: Any) -> None:
+    trace = Trace()
+    loop.add_signal_handler(signal.SIGUSR1, print)
+
+    def elsewhere() -> None:
+        try:
+            loop.close()
+        except ValueError as error:
+            trace.note(str(error))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    [text] = trace
+    assert "main thread" in text
+    assert loop.is_closed()
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGINT])
+def test_a_loop_in_another_thread_leaves_signals_to_the_main_one(implementation: Any, number: int) -> None:
+    loop = implementation.new_event_loop()
+    seen: list[Any] = []
+    previous = signal.signal(number, lambda *_: seen.append(threading.current_thread()))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    assert wakeup_descriptor() == -1
+    deliver(number)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+    signal.signal(number, previous)
+    assert seen == [threading.main_thread()]

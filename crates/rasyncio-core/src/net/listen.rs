@@ -57,8 +57,12 @@ const PERIOD: f64 = 1.0;
 mod tests {
     use super::*;
 
-    const EMFILE: i32 = 24;
+    const ENOMEM: i32 = 12;
     const EINVAL: i32 = 22;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const EPROTO: i32 = 71;
+    const ENOBUFS: i32 = 105;
 
     fn pause(resume_at: f64, report: bool) -> AcceptFailure {
         AcceptFailure::Pause { resume_at, report }
@@ -75,10 +79,20 @@ mod tests {
     }
 
     #[test]
+    fn whatever_is_lacking_it_pauses() {
+        for lacking in [EMFILE, ENFILE, ENOBUFS, ENOMEM] {
+            let error = io::Error::from_raw_os_error(lacking);
+            assert_eq!(AcceptBackoff::new().on_failure(&error, 1.0), pause(2.0, true), "{error}");
+        }
+    }
+
+    #[test]
     fn other_failures_do_not_pause() {
         let mut backoff = AcceptBackoff::new();
         let aborted = io::ErrorKind::ConnectionAborted.into();
         assert_eq!(backoff.on_failure(&aborted, 0.0), AcceptFailure::Retry);
+        let broken_network = io::Error::from_raw_os_error(EPROTO);
+        assert_eq!(backoff.on_failure(&broken_network, 0.0), AcceptFailure::Retry);
         let nobody = io::ErrorKind::WouldBlock.into();
         assert_eq!(backoff.on_failure(&nobody, 0.0), AcceptFailure::Drained);
         let broken = io::Error::from_raw_os_error(EINVAL);

@@ -212,15 +212,13 @@ impl Loop {
         own.thread.store(thread_id(), Ordering::Relaxed);
         let wakeup = Self::begin_signals(this);
         let outcome = match &wakeup {
-            Ok(_) => stdlib(py).set_running_loop(this.as_any()).and_then(|()| Self::run_turns(this)),
+            Ok(()) => stdlib(py).set_running_loop(this.as_any()).and_then(|()| Self::run_turns(this)),
             Err(error) => Err(error.clone_ref(py)),
         };
         own.stopping.store(false, Ordering::Relaxed);
         own.thread.store(0, Ordering::Relaxed);
         stdlib(py).set_running_loop(&py.None().into_bound(py))?;
-        if let Ok(wakeup) = wakeup {
-            Self::end_signals(this, &wakeup)?;
-        }
+        Self::end_signals(this)?;
         Self::restore_asyncgen_hooks(py, hooks)?;
         Self::set_origin_tracking(this, false)?;
         outcome
@@ -230,7 +228,7 @@ impl Loop {
     fn drop_everything(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
         let own = this.get();
-        Self::close_signals(this)?;
+        let signals_closed = Self::close_signals(this);
         own.closed.store(true, Ordering::Relaxed);
         let reactor = own.reactor.take(py);
         let forked = own.generation != rasyncio_core::fork::process_generation();
@@ -250,7 +248,7 @@ impl Loop {
         drop(dropped);
         // "Task was destroyed but it is pending!" is reported from here for tasks that nobody else holds.
         drop(own.tasks.take(py));
-        Ok(())
+        signals_closed
     }
 }
 
@@ -332,8 +330,9 @@ impl Loop {
         if this.get().is_closed() {
             return Ok(());
         }
-        Self::drop_everything(this)?;
-        this.get().shutdown_executor_on_close(this.py())
+        let dropped = Self::drop_everything(this);
+        this.get().shutdown_executor_on_close(this.py())?;
+        dropped
     }
 
     #[getter]

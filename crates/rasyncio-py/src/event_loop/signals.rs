@@ -16,6 +16,7 @@ use rasyncio_core::signal::SignalPipe;
 
 use super::{Loop, Ready, Source};
 use crate::exceptions;
+use crate::ffi::warning;
 use crate::handles::Handle;
 use crate::interop::stdlib;
 
@@ -49,9 +50,6 @@ impl SignalState {
     }
 }
 
-/// What `signal.set_wakeup_fd()` had before the loop ran; None in another thread than the main one.
-pub(super) struct Wakeup(Option<i32>);
-
 impl Loop {
     /// The descriptor that signals are to be written to.
     fn signal_descriptor(this: &Bound<'_, Self>) -> PyResult<i32> {
@@ -59,48 +57,48 @@ impl Loop {
         descriptor.ok_or_else(|| exceptions::runtime("Event loop is closed"))
     }
 
-    /// Python writes the numbers of signals to `descriptor` from now on instead of to ours, unless the program has set yet another.
-    fn give_wakeup_back(this: &Bound<'_, Self>, descriptor: i32) -> PyResult<()> {
+    /// Python writes the numbers of signals nowhere from now on, unless the program has set another descriptor than ours.
+    fn give_wakeup_back(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
         let Some(own) = this.get().signals.with(py, |signals| signals.descriptor()) else {
             return Ok(());
         };
-        let current = set_wakeup_descriptor(py, descriptor)?;
-        if current != own && current != descriptor {
+        let current = set_wakeup_descriptor(py, -1)?;
+        if current != own && current != -1 {
             set_wakeup_descriptor(py, current)?;
         }
         Ok(())
     }
 
     /// Begins to listen for signals, if this is the main thread and nobody else listens there already.
-    pub(super) fn begin_signals(this: &Bound<'_, Self>) -> PyResult<Wakeup> {
+    pub(super) fn begin_signals(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
         if !is_main_thread(py)? {
-            return Ok(Wakeup(None));
+            return Ok(());
         }
-        let descriptor = Self::signal_descriptor(this)?;
-        let before = set_wakeup_descriptor(py, descriptor)?;
-        Ok(Wakeup(Some(before)))
+        let own = Self::signal_descriptor(this)?;
+        let before = set_wakeup_descriptor(py, own)?;
+        if before != -1 && before != own {
+            // asyncio: the program's own descriptor is taken from it by `add_signal_handler()` only.
+            set_wakeup_descriptor(py, before)?;
+        }
+        Ok(())
     }
 
-    /// Gives the wake-up descriptor back, unless the program set another meanwhile.
-    pub(super) fn end_signals(this: &Bound<'_, Self>, wakeup: &Wakeup) -> PyResult<()> {
+    /// Gives the wake-up descriptor back, unless there are handlers: they stay in force between two runs, and what arrives then is handled
+    /// in the next.
+    pub(super) fn end_signals(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
-        let Wakeup(Some(before)) = *wakeup else {
-            return Ok(());
-        };
-        let keeps = this.get().signals.with(py, |signals| !signals.handlers.is_empty());
-        if keeps && before == -1 {
-            // asyncio: handlers stay in force between two runs; what arrives then is handled in the next.
+        if !is_main_thread(py)? {
             return Ok(());
         }
-        Self::give_wakeup_back(this, before)
+        Self::stop_listening_for_nobody(this)
     }
 
     /// No handler is left: signals need not be told to us, unless the loop runs and has to hear of Ctrl+C.
     fn stop_listening_for_nobody(this: &Bound<'_, Self>) -> PyResult<()> {
         let is_last = this.get().signals.with(this.py(), |signals| signals.handlers.is_empty());
-        if is_last && !this.get().is_turning() { Self::give_wakeup_back(this, -1) } else { Ok(()) }
+        if is_last && !this.get().is_turning() { Self::give_wakeup_back(this) } else { Ok(()) }
     }
 
     /// Bytes arrived in the pipe, one per signal.
@@ -119,18 +117,40 @@ impl Loop {
         py.check_signals()
     }
 
-    /// The loop is being closed: no handler stays behind.
+    /// The loop is being closed: no handler stays behind. asyncio: ValueError in another thread than the main one, which cannot remove them;
+    /// the loop is closed all the same.
     pub(super) fn close_signals(this: &Bound<'_, Self>) -> PyResult<()> {
+        let removed = Self::remove_handlers(this);
+        let closed = Self::close_signal_pipe(this);
+        removed.and(closed)
+    }
+
+    fn remove_handlers(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
         let numbers: Vec<i32> =
             this.get().signals.with(py, |signals| signals.handlers.keys().copied().collect());
-        if !numbers.is_empty() && is_main_thread(py)? {
-            for number in numbers {
-                this.call_method1(intern!(py, "remove_signal_handler"), (number,))?;
-            }
+        if numbers.is_empty() {
+            return Ok(());
         }
+        if py.import(intern!(py, "sys"))?.call_method0(intern!(py, "is_finalizing"))?.is_truthy()? {
+            let text = format!(
+                "Closing the loop {} on interpreter shutdown stage, skipping signal handlers removal",
+                this.repr()?
+            );
+            let dropped = this.get().signals.with(py, |signals| std::mem::take(&mut signals.handlers));
+            drop(dropped);
+            return warning::resource(this.as_any(), &text);
+        }
+        for number in numbers {
+            this.call_method1(intern!(py, "remove_signal_handler"), (number,))?;
+        }
+        Ok(())
+    }
+
+    fn close_signal_pipe(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
         // Do not leave a descriptor behind that is about to be closed.
-        match Self::give_wakeup_back(this, -1) {
+        match Self::give_wakeup_back(this) {
             // Not the main thread.
             Err(error) if error.is_instance_of::<PyValueError>(py) => {}
             outcome => outcome?,

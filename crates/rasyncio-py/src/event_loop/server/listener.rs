@@ -166,16 +166,20 @@ impl Listener {
         let py = this.py();
         let now = Loop::now(event_loop)?;
         let failure = this.get().state.with(py, |state| state.backoff.on_failure(error, now));
-        let (message, resume_at, report) = match failure {
+        let (message, report) = match failure {
             AcceptFailure::Drained => return Ok(After::Stop),
             AcceptFailure::Retry => return Ok(After::GoOn),
             AcceptFailure::Pause { resume_at, report } => {
-                ("socket.accept() out of system resource", resume_at, report)
+                Self::pause(this, event_loop, resume_at)?;
+                event_loop.get().wait_for_descriptor(py, this.clone().unbind());
+                ("socket.accept() out of system resource", report)
             }
             // asyncio would be told again and again in each turn.
-            AcceptFailure::Fatal => ("socket.accept() failed", now + PAUSE_WHEN_BROKEN, true),
+            AcceptFailure::Fatal => {
+                Self::pause(this, event_loop, now + PAUSE_WHEN_BROKEN)?;
+                ("socket.accept() failed", true)
+            }
         };
-        Self::pause(this, event_loop, resume_at)?;
         if report {
             let report = PyDict::new(py);
             report.set_item("message", message)?;
@@ -199,7 +203,6 @@ impl Listener {
         let timer = event_loop.call_method1(intern!(py, "call_at"), (resume_at, resume))?.unbind();
         let old = cell.with(py, |state| state.resume.replace(timer));
         drop(old);
-        event_loop.get().wait_for_descriptor(py, this.clone().unbind());
         Ok(())
     }
 
