@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-# Serves on two listeners of which the first always fails to accept; prints what was reported while the second one served, and how
-# much processor time a second took in which a client of the first one waited.
+# Serves on two listeners of which the first always fails to accept, while a client of it waits; prints what was reported
+# meanwhile, how often the second one answered, and how much processor time all took.
 SERVER = """
 import asyncio, ctypes, json, platform, resource, socket, struct, sys, time
 
