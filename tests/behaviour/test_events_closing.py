@@ -224,7 +224,7 @@ def test_a_new_loop_is_not_the_current_one(implementation: Any) -> None:
 
 
 def test_live_connections_and_servers_survive_the_close_of_their_loop(loop: Any, run: Any) -> None:
-    """What is left of them is harmless: it can be looked at, aborted and dropped, and tells that it was not closed."""
+    """What is left of them is harmless: it can be looked at and dropped, and tells that it was not closed."""
 
     async def main() -> tuple[Any, Any]:
         server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
