@@ -1,6 +1,6 @@
-"""What accept(2) may fail with beside a lack of descriptors: a filter of the kernel's lets it fail for one listener.
+"""What accept(2) may fail with beside a lack of descriptors: a seccomp filter makes it fail.
 
-The filter (seccomp) stays for the life of its process, so each test has a child of its own.
+The filter stays for the life of its process, so each test has a child of its own.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-# Serves on two listeners of which the first always fails to accept, while a client of it waits; prints what was
-# reported meanwhile, how often the second one answered, and how much processor time all took.
+# Serves on two listeners of which the first always fails to accept, while a client of it waits; prints what
+# was reported meanwhile, how often the second one answered, and how much processor time all took.
 SERVER = """
 import asyncio, ctypes, json, platform, resource, socket, struct, sys, time
 
