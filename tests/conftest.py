@@ -136,6 +136,14 @@ def asyncgen_hooks_restored() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def no_child_watcher_left() -> Iterator[None]:
+    """Up to 3.13 asyncio leaves a watcher of its own to the tests behind it, where ours would use it."""
+    yield
+    if sys.version_info < (3, 14):
+        asyncio.get_event_loop_policy()._watcher = None  # type: ignore[attr-defined]
+
+
+@pytest.fixture(autouse=True)
 def _end_the_run_when_a_test_hangs(request: pytest.FixtureRequest) -> Iterator[None]:
     mark = request.node.get_closest_marker("hang_limit")
     limit = float(mark.args[0]) if mark is not None else HANG_LIMIT_SECONDS

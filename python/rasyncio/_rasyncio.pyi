@@ -41,16 +41,19 @@ __all__ = [
     "Lock",
     "PriorityQueue",
     "Queue",
+    "ReadSubprocessPipeProto",
     "Runner",
     "Semaphore",
     "Server",
     "Task",
     "TimerHandle",
+    "WriteSubprocessPipeProto",
     "_Loop",
     "_LoopBoundMixin",
     "_SelectorDatagramTransport",
     "_SelectorSocketTransport",
     "_UnixReadPipeTransport",
+    "_UnixSubprocessTransport",
     "_UnixWritePipeTransport",
     "coroutine",
     "install",
@@ -193,6 +196,27 @@ class _UnixReadPipeTransport(asyncio.ReadTransport):
 @final
 class _UnixWritePipeTransport(asyncio.Transport):
     """The writing end of a pipe. Named after the class whose `repr()` it shares."""
+
+@final
+class _UnixSubprocessTransport(asyncio.SubprocessTransport):
+    """A child process. Named after the class whose `repr()` it shares."""
+
+@disjoint_base
+class WriteSubprocessPipeProto(asyncio.BaseProtocol):
+    """The protocol of the pipe to a child's standard input."""
+
+    @property
+    def fd(self) -> int: ...
+    @property
+    def proc(self) -> _UnixSubprocessTransport | None: ...
+    @property
+    def pipe(self) -> asyncio.BaseTransport | None: ...
+    @property
+    def disconnected(self) -> bool: ...
+
+@final
+class ReadSubprocessPipeProto(WriteSubprocessPipeProto, asyncio.Protocol):
+    """The protocol of a pipe from a child's standard output or error."""
 
 @final
 class FutureIter(Generator[Any, Any, _T_co]):
@@ -476,6 +500,38 @@ class _Loop:
         allow_broadcast: bool | None = None,
         sock: socket | None = None,
     ) -> tuple[_SelectorDatagramTransport, _ProtocolT]: ...
+    async def subprocess_shell(
+        self,
+        protocol_factory: Callable[[], _ProtocolT],
+        cmd: bytes | str,
+        *,
+        stdin: int | IO[Any] | None = -1,
+        stdout: int | IO[Any] | None = -1,
+        stderr: int | IO[Any] | None = -1,
+        universal_newlines: Literal[False] = False,
+        shell: Literal[True] = True,
+        bufsize: Literal[0] = 0,
+        encoding: None = None,
+        errors: None = None,
+        text: Literal[False] | None = None,
+        **kwargs: Any,
+    ) -> tuple[asyncio.SubprocessTransport, _ProtocolT]: ...
+    async def subprocess_exec(
+        self,
+        protocol_factory: Callable[[], _ProtocolT],
+        program: Any,
+        *args: Any,
+        stdin: int | IO[Any] | None = -1,
+        stdout: int | IO[Any] | None = -1,
+        stderr: int | IO[Any] | None = -1,
+        universal_newlines: Literal[False] = False,
+        shell: Literal[False] = False,
+        bufsize: Literal[0] = 0,
+        encoding: None = None,
+        errors: None = None,
+        text: Literal[False] | None = None,
+        **kwargs: Any,
+    ) -> tuple[asyncio.SubprocessTransport, _ProtocolT]: ...
     async def start_tls(
         self,
         transport: asyncio.WriteTransport,
@@ -536,25 +592,6 @@ class EventLoop(_Loop, asyncio.AbstractEventLoop):  # type: ignore[misc]
     async def connect_write_pipe(
         self, protocol_factory: Callable[[], _ProtocolT], pipe: Any
     ) -> tuple[asyncio.WriteTransport, _ProtocolT]: ...
-    async def subprocess_shell(
-        self,
-        protocol_factory: Callable[[], _ProtocolT],
-        cmd: bytes | str,
-        *,
-        stdin: int | IO[Any] | None = -1,
-        stdout: int | IO[Any] | None = -1,
-        stderr: int | IO[Any] | None = -1,
-        **kwargs: Any,
-    ) -> tuple[asyncio.SubprocessTransport, _ProtocolT]: ...
-    async def subprocess_exec(
-        self,
-        protocol_factory: Callable[[], _ProtocolT],
-        *args: Any,
-        stdin: int | IO[Any] | None = -1,
-        stdout: int | IO[Any] | None = -1,
-        stderr: int | IO[Any] | None = -1,
-        **kwargs: Any,
-    ) -> tuple[asyncio.SubprocessTransport, _ProtocolT]: ...
     async def sock_sendfile(
         self,
         sock: socket,

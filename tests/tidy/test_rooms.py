@@ -24,6 +24,7 @@ CORE_ROOMS: Table = {
     "scheduler": {"sync", "wake"},
     "reactor": {"sys", "wake", "fork"},
     "workers": {"sync", "sys", "fork"},
+    "process": {"sys"},
 }
 
 # The same for the extension module. `event_loop` is the hub: an entry of its queue is a step of a task, a
@@ -56,6 +57,7 @@ FUTURE_OF_A_TASK = {"Task", "TaskWakeup"}
 NAME_TRANSPORTS = {
     *("mod", "run", "entries", "watch", "connect", "datagram", "pipes", "serve", "tls", "server/listener"),
     "resolve/answer",
+    *("subprocess", "children"),
 }
 
 # interop.rs takes asyncio's names once, at import. The files that import asyncio beside it, and why.

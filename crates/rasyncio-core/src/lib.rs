@@ -10,6 +10,7 @@
 //! - [`net`]: addresses, names, socket options, the order of connecting, the pause of a starved listener.
 //! - [`pipe`]: what can be read and written like a pipe.
 //! - [`signal`]: the pipe that a signal handler writes to.
+//! - [`process`]: a child process, from its start until it has ended.
 //! - [`fork`]: tells whether this process is still the one that made the loop.
 //! - [`workers`]: threads for calls that block.
 //! - `sync`: atomics and locks, of the standard library or of the loom checker.
@@ -20,6 +21,7 @@ pub mod clock;
 pub mod fork;
 pub mod net;
 pub mod pipe;
+pub mod process;
 pub mod reactor;
 pub mod scheduler;
 pub mod signal;

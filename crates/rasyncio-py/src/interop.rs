@@ -27,6 +27,7 @@ pub(crate) struct Stdlib {
     pub(crate) flow_control_mixin: Py<PyAny>,
     pub(crate) datagram_transport_class: Py<PyAny>,
     pub(crate) buffered_protocol: Py<PyAny>,
+    pub(crate) subprocess: Subprocess,
     pub(crate) future_repr: Py<PyAny>,
     pub(crate) task_repr: Py<PyAny>,
     pub(crate) task_get_stack: Py<PyAny>,
@@ -91,6 +92,24 @@ pub(crate) struct Primitives {
     classes: Vec<(&'static str, Py<PyAny>)>,
 }
 
+/// What has to do with child processes.
+pub(crate) struct Subprocess {
+    pub(crate) transport_class: Py<PyAny>,
+    pub(crate) write_protocol: Py<PyAny>,
+    pub(crate) read_protocol: Py<PyAny>,
+    /// Waiting for a child ends when the child does; before 3.14 when its transport has lost everything.
+    pub(crate) wait_ends_at_exit: bool,
+    /// Up to 3.13.
+    pub(crate) watchers: Option<Watchers>,
+}
+
+/// Where a program may have a watcher for children: with the policy.
+pub(crate) struct Watchers {
+    pub(crate) get_policy: Py<PyAny>,
+    /// The method of asyncio's own policy, which makes a watcher where there is none.
+    pub(crate) default_method: Py<PyAny>,
+}
+
 /// How this version of Python is told which task runs.
 enum CurrentTask {
     /// Up to 3.13: a dictionary from loops to tasks.
@@ -137,6 +156,7 @@ impl Stdlib {
             flow_control_mixin: take("asyncio.transports", "_FlowControlMixin")?,
             datagram_transport_class: take("asyncio.selector_events", "_SelectorDatagramTransport")?,
             buffered_protocol: take("asyncio.protocols", "BufferedProtocol")?,
+            subprocess: Subprocess::load(py)?,
             future_repr: take("asyncio.base_futures", "_future_repr")?,
             task_repr: take("asyncio.base_tasks", "_task_repr")?,
             task_get_stack: take("asyncio.base_tasks", "_task_get_stack")?,
@@ -285,6 +305,30 @@ impl Primitives {
     pub(crate) fn class_of<'py>(&self, py: Python<'py>, name: &str) -> Option<Bound<'py, PyAny>> {
         let found = self.classes.iter().find(|(known, _)| *known == name);
         found.map(|(_, class)| class.bind(py).clone())
+    }
+}
+
+impl Subprocess {
+    fn load(py: Python<'_>) -> PyResult<Self> {
+        let module = py.import("asyncio.base_subprocess")?;
+        // gh-119710: what this method touches tells whether it wakes those who wait.
+        let exited = module.getattr("BaseSubprocessTransport")?.getattr("_process_exited")?;
+        let names = exited.getattr("__code__")?.getattr("co_names")?;
+        let unix_events = py.import("asyncio.unix_events")?;
+        let watchers = if py.version_info() < (3, 14) {
+            let get_policy = py.import("asyncio.events")?.getattr("get_event_loop_policy")?.unbind();
+            let policy = unix_events.getattr("DefaultEventLoopPolicy")?;
+            Some(Watchers { get_policy, default_method: policy.getattr("get_child_watcher")?.unbind() })
+        } else {
+            None
+        };
+        Ok(Self {
+            transport_class: unix_events.getattr("_UnixSubprocessTransport")?.unbind(),
+            write_protocol: module.getattr("WriteSubprocessPipeProto")?.unbind(),
+            read_protocol: module.getattr("ReadSubprocessPipeProto")?.unbind(),
+            wait_ends_at_exit: names.contains("_exit_waiters")?,
+            watchers,
+        })
     }
 }
 

@@ -52,6 +52,8 @@ mod _rasyncio {
     #[pymodule_export]
     use crate::transports::read_pipe::ReadPipeTransport;
     #[pymodule_export]
+    use crate::transports::subprocess::{PipeProtocol, ReadPipeProtocol, SubprocessTransport};
+    #[pymodule_export]
     use crate::transports::tcp::TcpTransport;
     #[pymodule_export]
     use crate::transports::write_pipe::WritePipeTransport;
@@ -67,6 +69,7 @@ mod _rasyncio {
         crate::ffi::finalize::install::<ReadPipeTransport>(py);
         crate::ffi::finalize::install::<WritePipeTransport>(py);
         crate::ffi::finalize::install::<DatagramTransport>(py);
+        crate::ffi::finalize::install::<SubprocessTransport>(py);
         crate::ffi::finalize::install::<Coroutine>(py);
         crate::ffi::slots::install_await::<Future>(py);
         crate::ffi::slots::install_await::<Task>(py);

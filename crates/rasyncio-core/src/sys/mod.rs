@@ -7,6 +7,7 @@
 //! - `fork`: counts forks.
 //! - `pipe`: pipes, and what is read and written like one.
 //! - `resolver`: names to addresses and back.
+//! - `process`: child processes.
 //! - `socket`: what is done to one socket.
 //! - `thread`: threads of our own.
 //! - `time`: the monotonic clock.
@@ -23,6 +24,7 @@ pub(crate) mod datagram;
 pub(crate) mod epoll;
 pub(crate) mod fork;
 pub(crate) mod pipe;
+pub(crate) mod process;
 pub(crate) mod resolver;
 pub(crate) mod socket;
 pub(crate) mod thread;

@@ -17,6 +17,7 @@ use crate::interop::must_propagate;
 use crate::tasks::{TaskStep, TaskWakeup, step};
 use crate::transports::datagram::DatagramTransport;
 use crate::transports::pipe::AnyPipe;
+use crate::transports::subprocess::SubprocessTransport;
 use crate::transports::tcp::TcpTransport;
 
 impl Loop {
@@ -68,6 +69,7 @@ impl Loop {
             Datagrams(Py<DatagramTransport>),
             Listener(Py<super::server::Listener>),
             Pipe(AnyPipe),
+            Child(Py<SubprocessTransport>),
         }
         let py = this.py();
         // The descriptor may have been given up since the kernel told of it: then its token is no longer known.
@@ -79,6 +81,7 @@ impl Loop {
                 Watcher::Pipe(pipe) => Some(Behind::Pipe(pipe.clone_ref(py))),
                 Watcher::Handle(_) => None,
             },
+            Source::Child(transport) => Some(Behind::Child(transport.clone_ref(py))),
             Source::IdleTransport(_) | Source::Signals => None,
         });
         match behind {
@@ -90,6 +93,7 @@ impl Loop {
                 super::server::Listener::on_acceptable(listener.bind(py), this)
             }
             Some(Behind::Pipe(pipe)) => pipe.on_ready(py, this, operation),
+            Some(Behind::Child(transport)) => Self::on_child_readable(this, token, transport),
             None => Ok(()),
         }
     }

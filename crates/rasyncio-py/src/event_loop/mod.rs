@@ -2,11 +2,13 @@
 //!
 //! Files by job, one per section of asyncio's documentation of the loop: `run` (run, stop, close, the turn), `entries` (one piece of work), `schedule` (callbacks, futures,
 //! tasks), `debug` (debug mode, exception handlers), `asyncgens`, `executor`, `resolve` (DNS), `signals`, `watch` (descriptors), `sock` (`sock_*`),
-//! `connect` and `attempts` (connections), `datagram`, `tls`, `bell` (waking Rust coroutines), `serve` and `server` (servers), `pipes`, `unix` (Unix sockets). This file: what a loop knows. Invariant: work is run from one place, `entries::run_entry`.
+//! `connect` and `attempts` (connections), `datagram`, `tls`, `bell` (waking Rust coroutines), `serve` and `server` (servers), `pipes`, `unix` (Unix sockets), `subprocess` and `children` (child processes), `collecting` (garbage). This file: what a loop knows. Invariant: work is run from one place, `entries::run_entry`.
 
 mod asyncgens;
 mod attempts;
 mod bell;
+mod children;
+mod collecting;
 mod connect;
 mod datagram;
 mod debug;
@@ -20,13 +22,14 @@ mod serve;
 mod server;
 mod signals;
 mod sock;
+mod subprocess;
 mod tls;
 mod unix;
 mod watch;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyWeakrefMethods, PyWeakrefReference};
 use rasyncio_core::fork::process_generation;
@@ -48,6 +51,7 @@ use crate::tasks::Task;
 use crate::tasks::registry::{Registry, Slot};
 use crate::transports::datagram::DatagramTransport;
 use crate::transports::pipe::AnyPipe;
+use crate::transports::subprocess::SubprocessTransport;
 use crate::transports::tcp::TcpTransport;
 
 /// One piece of ready work. Python objects that stand for it (`Handle`) exist only where the user asked for one.
@@ -85,6 +89,8 @@ pub(crate) enum Source {
     /// A transport that waits for nothing now: the loop does not keep it alive.
     IdleTransport(Py<PyWeakrefReference>),
     Listener(Py<server::Listener>),
+    /// A child process that runs.
+    Child(Py<SubprocessTransport>),
     Signals,
 }
 
@@ -139,6 +145,8 @@ pub(crate) struct Loop {
     lookups: GilCell<Lookups>,
     /// Threads that ask the resolver.
     workers: Pool,
+    /// The children that threads wait for, by their numbers.
+    awaited_children: GilCell<HashMap<i32, Py<SubprocessTransport>>>,
     /// Listeners that wait for a descriptor to become free.
     starved: GilCell<Vec<Py<server::Listener>>>,
     /// Transports that wrote something in this turn.
@@ -182,6 +190,7 @@ impl Loop {
             signals: GilCell::new(signals),
             lookups: GilCell::default(),
             workers: resolve::workers(),
+            awaited_children: GilCell::default(),
             starved: GilCell::default(),
             unflushed: GilCell::default(),
             scratch: GilCell::new(Vec::new()),
@@ -391,55 +400,6 @@ impl Loop {
     fn backend(&self, py: Python<'_>) -> PyResult<&'static str> {
         self.with_reactor(py, |reactor| reactor.backend_name())
     }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.visit(&visit)
-    }
-
-    fn __clear__(&self, py: Python<'_>) {
-        let dropped = (
-            self.ready.with(py, ReadyQueue::take_all),
-            self.timers.with(py, Timers::take_all),
-            self.tasks.take(py),
-            self.settings.take(py),
-            self.unflushed.take(py),
-            self.starved.take(py),
-            self.lookups.take(py),
-        );
-        drop(dropped);
-    }
-}
-
-impl Ready {
-    fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        match self {
-            Self::Step(task) => visit.call(task),
-            Self::Throw { task, exception } => {
-                visit.call(task)?;
-                visit.call(exception)
-            }
-            Self::Wakeup { task, future } => {
-                visit.call(task)?;
-                visit.call(future)
-            }
-            Self::FutureCallback { callback, future, context } => {
-                visit.call(callback)?;
-                visit.call(future)?;
-                visit.call(context)
-            }
-            Self::Handle(handle) => visit.call(handle),
-            Self::Io { .. } | Self::Deferred(_) => Ok(()),
-        }
-    }
-}
-
-impl Watcher {
-    fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        match self {
-            Self::Handle(handle) => visit.call(handle),
-            Self::Pipe(pipe) => pipe.visit(visit),
-        }
-    }
 }
 
 impl Source {
@@ -449,49 +409,8 @@ impl Source {
             Self::Stream(transport) => Some(FoundTransport::Held(transport.clone_ref(py).into_any())),
             Self::Datagrams(transport) => Some(FoundTransport::Held(transport.clone_ref(py).into_any())),
             Self::IdleTransport(transport) => Some(FoundTransport::Idle(transport.clone_ref(py))),
-            Self::Watch { .. } | Self::Listener(_) | Self::Signals => None,
+            Self::Watch { .. } | Self::Listener(_) | Self::Child(_) | Self::Signals => None,
         }
-    }
-
-    fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        match self {
-            Self::Watch { reader, writer, object } => {
-                reader.iter().chain(writer).try_for_each(|watcher| watcher.visit(visit))?;
-                visit.call(object)
-            }
-            Self::Stream(transport) => visit.call(transport),
-            Self::Datagrams(transport) => visit.call(transport),
-            Self::Listener(listener) => visit.call(listener),
-            Self::IdleTransport(transport) => visit.call(transport),
-            Self::Signals => Ok(()),
-        }
-    }
-}
-
-impl Loop {
-    fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let ready = self.ready.peek(|ready| ready.iter().try_for_each(|entry| entry.visit(visit)));
-        let timers = self.timers.peek(|timers| timers.iter().try_for_each(|timer| visit.call(timer)));
-        let tasks = self.tasks.peek(|tasks| tasks.iter().try_for_each(|task| visit.call(task)));
-        let reactor = self.reactor.peek(|reactor| match reactor {
-            Some(reactor) => reactor.iter().try_for_each(|(_, source)| source.visit(visit)),
-            None => Ok(()),
-        });
-        let unflushed = self.unflushed.peek(|all| all.iter().try_for_each(|transport| visit.call(transport)));
-        let signals = self.signals.peek(|signals| signals.visit(visit));
-        let lookups = self.lookups.peek(|lookups| lookups.visit(visit));
-        let starved = self.starved.peek(|all| all.iter().try_for_each(|listener| visit.call(listener)));
-        for part in [ready, timers, tasks, reactor, unflushed, starved, signals, lookups] {
-            part.unwrap_or(Ok(()))?;
-        }
-        self.settings
-            .peek(|settings| {
-                visit.call(&settings.exception_handler)?;
-                visit.call(&settings.task_factory)?;
-                visit.call(&settings.default_executor)?;
-                visit.call(&settings.asyncgens)
-            })
-            .unwrap_or(Ok(()))
     }
 }
 

@@ -240,6 +240,7 @@ impl Loop {
         };
         drop(sources);
         own.close_lookups(py);
+        drop(own.awaited_children.take(py));
         if !forked {
             // In a forked child the inbox may be locked for ever, by a thread that only the parent has.
             own.ready.with(py, |ready| own.inbox.drain_into(ready));

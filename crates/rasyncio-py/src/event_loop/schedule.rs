@@ -57,6 +57,21 @@ impl Loop {
         Handle::make(py, callback, arguments, this.clone().into_any().unbind(), context, debug)
     }
 
+    /// `call_soon()`: without a context the callback gets a copy of the current one.
+    #[inline]
+    pub(crate) fn call_soon<'py>(
+        this: &Bound<'py, Self>,
+        callback: Py<PyAny>,
+        arguments: Py<PyTuple>,
+        context: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, Handle>> {
+        let py = this.py();
+        this.get().check_usable()?;
+        let handle = Bound::new(py, Self::handle(this, callback, arguments, context, "call_soon")?)?;
+        this.get().schedule(py, Ready::Handle(handle.clone().unbind()))?;
+        Ok(handle)
+    }
+
     /// RuntimeError when the loop runs in another thread than this one. Asked in debug mode only.
     pub(super) fn check_thread(&self) -> PyResult<()> {
         let thread = self.thread.load(Ordering::Relaxed);
@@ -225,11 +240,7 @@ impl FastMethod for CallSoon {
             }
             Err(unexpected_keyword("call_soon", name))
         })?;
-        this.get().check_usable()?;
-        let handle = Loop::handle(this, callback, arguments.rest()?.unbind(), context, "call_soon")?;
-        let handle = Bound::new(py, handle)?;
-        this.get().schedule(py, Ready::Handle(handle.clone().unbind()))?;
-        Ok(handle.into_any())
+        Ok(Loop::call_soon(this, callback, arguments.rest()?.unbind(), context)?.into_any())
     }
 }
 

@@ -155,14 +155,15 @@ impl Loop {
         let py = this.py();
         let found = this.get().with_reactor(py, |reactor| match reactor.get(token)? {
             Source::Signals => Some(Watched::Signals),
+            Source::Child(_) => Some(Watched::Inside),
             source => match source.watcher(operation)? {
                 Watcher::Handle(handle) => Some(Watched::Handle(handle.clone_ref(py))),
-                Watcher::Pipe(_) => Some(Watched::Pipe),
+                Watcher::Pipe(_) => Some(Watched::Inside),
             },
         })?;
         match found {
             Some(Watched::Handle(handle)) => this.get().enqueue(py, Ready::Handle(handle)),
-            Some(Watched::Pipe) => this.get().enqueue(py, Ready::Io { token, operation }),
+            Some(Watched::Inside) => this.get().enqueue(py, Ready::Io { token, operation }),
             Some(Watched::Signals) => Self::on_signals(this)?,
             None => {}
         }
@@ -207,7 +208,7 @@ impl Loop {
 enum Watched {
     Handle(Py<Handle>),
     /// A transport finds out by itself, when its turn has come, whether it still wants to know.
-    Pipe,
+    Inside,
     Signals,
 }
 

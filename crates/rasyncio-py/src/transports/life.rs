@@ -298,15 +298,17 @@ pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
 
     /// As asyncio: a transport that nobody closed says so when it dies and gives up its descriptor, without a word to the protocol.
     fn die_unclosed(this: &Bound<'_, Self>) {
-        let shown = this.as_any().repr();
-        let warned =
-            shown.and_then(|shown| warning::resource(this.as_any(), &format!("unclosed transport {shown}")));
-        for outcome in [warned, Self::release(this)] {
+        for outcome in [warn_unclosed(this.as_any()), Self::release(this)] {
             if let Err(error) = outcome {
                 error.write_unraisable(this.py(), Some(this.as_any()));
             }
         }
     }
+}
+
+/// The warning of a transport that nobody closed.
+pub(super) fn warn_unclosed(transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    warning::resource(transport, &format!("unclosed transport {}", transport.repr()?))
 }
 
 /// asyncio: `constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES`.

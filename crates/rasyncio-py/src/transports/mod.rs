@@ -6,6 +6,7 @@
 //!
 //! The files of a stream by job: `tcp` (what it knows, how it is made and begins), `reading`, `writing`, `closing`, `tcp_methods` (what Python sees).
 //! Those of a socket of datagrams likewise: `datagram` and what begins with it.
+//! `subprocess` is another kind: a child process, whose bytes move through the transports of its pipes.
 //!
 //! Pipes: `pipe` (what both ends share), `read_pipe`, `write_pipe`.
 //!
@@ -23,6 +24,7 @@ pub(crate) mod read_pipe;
 mod reading;
 mod registration;
 pub(crate) mod socket_info;
+pub(crate) mod subprocess;
 pub(crate) mod tcp;
 mod tcp_methods;
 pub(crate) mod write_pipe;

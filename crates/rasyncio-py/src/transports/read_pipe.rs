@@ -23,7 +23,7 @@ use crate::interop::{must_propagate, stdlib};
 /// The reading end of a pipe, a FIFO, a socket or a character device, made by `connect_read_pipe()`.
 ///
 /// <https://docs.python.org/3/library/asyncio-protocol.html#read-only-transports>
-#[pyclass(frozen, weakref, name = "_UnixReadPipeTransport", module = "rasyncio")]
+#[pyclass(frozen, weakref, dict, name = "_UnixReadPipeTransport", module = "rasyncio")]
 pub(crate) struct ReadPipeTransport {
     end: End,
     held: GilCell<Held>,

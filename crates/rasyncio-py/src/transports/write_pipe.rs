@@ -29,7 +29,7 @@ use crate::interop::stdlib;
 /// The writing end of a pipe, a FIFO, a socket or a character device, made by `connect_write_pipe()`.
 ///
 /// <https://docs.python.org/3/library/asyncio-protocol.html#write-only-transports>
-#[pyclass(frozen, weakref, name = "_UnixWritePipeTransport", module = "rasyncio")]
+#[pyclass(frozen, weakref, dict, name = "_UnixWritePipeTransport", module = "rasyncio")]
 pub(crate) struct WritePipeTransport {
     end: End,
     state: GilCell<State>,
