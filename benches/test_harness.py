@@ -316,8 +316,8 @@ def one_connection_server(answer: Callable[[bytes], bytes]) -> Iterator[str]:
         assert not thread.is_alive()
 
 
-def run_client(address: str) -> subprocess.CompletedProcess[str]:
-    command = echo_client.command(address, connections=1, size=100, messages=7, warm_up=3)
+def run_client(address: str, protocol: str = "tcp") -> subprocess.CompletedProcess[str]:
+    command = echo_client.command(address, connections=1, size=100, messages=7, warm_up=3, protocol=protocol)
     return subprocess.run(command, input="go\n", capture_output=True, text=True, timeout=30, check=False)
 
 
@@ -336,6 +336,26 @@ def test_the_client_counts_its_messages_after_the_warm_up(built_client: Path) ->
     assert figures_of_client["messages"] == 7
     assert 0 < figures_of_client["p50_us"] <= figures_of_client["p99_us"]
     assert len(b"".join(received)) == 1000
+
+
+def test_the_client_sends_each_message_as_one_datagram(built_client: Path) -> None:
+    received: list[bytes] = []
+
+    def serve(sock: socket.socket) -> None:
+        for _ in range(10):
+            data, address = sock.recvfrom(65536)
+            received.append(data)
+            sock.sendto(data, address)
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.settimeout(30)
+        thread = threading.Thread(target=serve, args=[sock])
+        thread.start()
+        client = run_client(f"127.0.0.1:{sock.getsockname()[1]}", "udp")
+        thread.join(30)
+    assert json.loads(client.stdout.splitlines()[1])["messages"] == 7
+    assert [len(data) for data in received] == [100] * 10
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,12 @@ def build() -> Path:
     return BINARY
 
 
-def command(address: str, connections: int, size: int, messages: int, warm_up: int) -> list[str]:
+def command(
+    address: str, connections: int, size: int, messages: int, warm_up: int, protocol: str = "tcp"
+) -> list[str]:
     options = {
         "--connect": address,
+        "--protocol": protocol,
         "--connections": connections,
         "--size": size,
         "--messages": messages,

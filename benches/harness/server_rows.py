@@ -11,14 +11,23 @@ import asyncio
 import json
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from harness import children, echo_client
 from harness.rows import DEADLINE_SECONDS, Row, Sample, scaled
 from harness.usage import Usage
 
 WARM_UP_SHARE = 0.1
+
+
+class Serving(Protocol):
+    """What runs while the load does: an `asyncio.Server`, or what looks like one as far as this."""
+
+    @property
+    def sockets(self) -> Sequence[Any]: ...
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,8 @@ class ServerRow(Row):
     connections: int
     size: int
     messages: int
-    serve: Callable[[], Awaitable[asyncio.AbstractServer]]
+    serve: Callable[[], Awaitable[Serving]]
+    protocol: str = "tcp"
 
     def measure(self, contestant: str, workload: str, scale: float) -> Sample:
         # With fewer messages than connections some of these would stay idle.
@@ -36,7 +46,12 @@ class ServerRow(Row):
         with children.worker(contestant, workload, self.name, scale, DEADLINE_SECONDS) as server:
             address = str(server.hear_json()["address"])
             command = echo_client.command(
-                address, self.connections, self.size, messages, scaled(messages, WARM_UP_SHARE)
+                address,
+                self.connections,
+                self.size,
+                messages,
+                scaled(messages, WARM_UP_SHARE),
+                self.protocol,
             )
             with children.started(f"client of {server.label}", command, DEADLINE_SECONDS) as client:
                 client.hear()
@@ -68,7 +83,7 @@ class ServerRow(Row):
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         server = await self.serve()
-        host, port = server.sockets[0].getsockname()[:2]  # type: ignore[attr-defined]
+        host, port = server.sockets[0].getsockname()[:2]
 
         def obey() -> None:
             # A thread that sleeps in read(): the loop under test does nothing for the measurement.

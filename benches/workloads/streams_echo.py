@@ -16,7 +16,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     writer.close()
 
 
-async def serve() -> asyncio.AbstractServer:
+async def serve() -> asyncio.Server:
     return await asyncio.start_server(echo, "127.0.0.1", 0)
 
 

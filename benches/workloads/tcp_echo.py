@@ -17,7 +17,7 @@ class Echo(asyncio.Protocol):
         self.transport.write(data)
 
 
-async def serve() -> asyncio.AbstractServer:
+async def serve() -> asyncio.Server:
     return await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0)
 
 

@@ -364,6 +364,29 @@ def test_a_protocol_may_send_more_when_it_goes_on(
     run(main())
 
 
+@pytest.mark.rasyncio_only("asyncio then calls connection_lost twice, the second time of None")
+def test_an_endpoint_that_is_closed_when_it_may_go_on_ends_once(loop: Any, run: Any, tmp_path: Path) -> None:
+    class Closing(Datagrams):
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self.opened().close()
+
+    async def main() -> None:
+        with unix(tmp_path / "peer") as peer:
+            transport, protocol = await loop.create_datagram_endpoint(
+                Closing, family=socket.AF_UNIX, remote_addr=f"{tmp_path}/peer"
+            )
+            transport.set_write_buffer_limits(high=0)
+            for _ in range(fill(transport)):
+                peer.recv(2000)
+                await kernel_asked()
+            assert await soon(protocol.lost) is None
+            await kernel_asked()
+            assert protocol.calls[-2:] == ["resume_writing", "connection_lost"]
+
+    run(main())
+
+
 def test_a_failure_among_those_that_wait_is_told_and_the_others_go_on(
     loop: Any, run: Any, tmp_path: Path
 ) -> None:

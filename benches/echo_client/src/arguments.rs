@@ -3,12 +3,20 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub const USAGE: &str = "usage: echo_client --connect HOST:PORT [--connections N] [--size BYTES] \
+pub const USAGE: &str = "usage: echo_client --connect HOST:PORT [--protocol tcp|udp] [--connections N] [--size BYTES] \
 [--messages N] [--seconds S] [--warm-up MESSAGES] [--stall-timeout S]";
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Protocol {
+    Tcp,
+    /// Each message is one datagram, each connection a socket that is connected to the server.
+    Udp,
+}
 
 #[derive(Debug, PartialEq)]
 pub struct Arguments {
     pub connect: SocketAddr,
+    pub protocol: Protocol,
     pub connections: usize,
     pub size: usize,
     /// Ends the measured part after so many messages, over all connections.
@@ -26,6 +34,7 @@ impl Arguments {
         let mut connect = None;
         let mut parsed = Self {
             connect: SocketAddr::from(([127, 0, 0, 1], 0)),
+            protocol: Protocol::Tcp,
             connections: 1,
             size: 1024,
             messages: 10_000,
@@ -38,6 +47,7 @@ impl Arguments {
             let value = words.next().ok_or_else(|| format!("{option} needs a value\n{USAGE}"))?;
             match option.as_str() {
                 "--connect" => connect = Some(number(&option, &value)?),
+                "--protocol" => parsed.protocol = protocol(&value)?,
                 "--connections" => parsed.connections = number(&option, &value)?,
                 "--size" => parsed.size = number(&option, &value)?,
                 "--messages" => parsed.messages = number(&option, &value)?,
@@ -52,6 +62,14 @@ impl Arguments {
             return Err("connections, size and messages must be at least 1".to_owned());
         }
         Ok(parsed)
+    }
+}
+
+fn protocol(value: &str) -> Result<Protocol, String> {
+    match value {
+        "tcp" => Ok(Protocol::Tcp),
+        "udp" => Ok(Protocol::Udp),
+        _ => Err(format!("--protocol: {value:?} is not valid")),
     }
 }
 
@@ -73,9 +91,10 @@ mod tests {
 
     #[test]
     fn every_option_is_read() {
-        let line = "--connect 127.0.0.1:80 --connections 64 --size 5 --messages 7 --seconds 1.5 --warm-up 3 --stall-timeout 2";
+        let line = "--connect 127.0.0.1:80 --protocol udp --connections 64 --size 5 --messages 7 --seconds 1.5 --warm-up 3 --stall-timeout 2";
         let expected = Arguments {
             connect: SocketAddr::from(([127, 0, 0, 1], 80)),
+            protocol: Protocol::Udp,
             connections: 64,
             size: 5,
             messages: 7,
@@ -96,6 +115,7 @@ mod tests {
             "--connect 127.0.0.1:80 --size -1",
             "--connect 127.0.0.1:80 --seconds -1",
             "--connect 127.0.0.1:80 --loud yes",
+            "--connect 127.0.0.1:80 --protocol sctp",
         ] {
             assert!(parse(line).is_err(), "{line:?} was accepted");
         }

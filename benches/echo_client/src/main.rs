@@ -28,7 +28,10 @@ impl Load {
     fn open(arguments: &Arguments) -> io::Result<Self> {
         let poll = Poll::new()?;
         let connections = (0..arguments.connections)
-            .map(|index| Connection::open(arguments.connect, arguments.size, Token(index), poll.registry()))
+            .map(|index| {
+                let Arguments { connect, protocol, size, .. } = *arguments;
+                Connection::open(connect, protocol, size, Token(index), poll.registry())
+            })
             .collect::<io::Result<_>>()?;
         Ok(Self {
             poll,

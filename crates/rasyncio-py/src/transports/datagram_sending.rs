@@ -38,7 +38,7 @@ impl DatagramTransport {
         let py = this.py();
         let own = this.get();
         check_type(data)?;
-        if py.version_info() < (3, 13) && data.len()? == 0 {
+        if own.ignores_empty && data.len()? == 0 {
             return Ok(());
         }
         let to = own.check_address(to)?;
@@ -65,7 +65,7 @@ impl DatagramTransport {
         }
         let datagram = Outgoing { data: data.unbind(), to: to.clone().unbind() };
         own.state.with(py, |state| {
-            state.unsent_size += datagram.size(py);
+            state.unsent_size += own.size(&datagram, py);
             state.unsent.push_back(datagram);
         });
         Self::maybe_pause_protocol(this)
@@ -93,7 +93,7 @@ impl DatagramTransport {
                 Ok(()) => {}
                 Err(Refusal::WouldBlock) => {
                     own.state.with(py, |state| {
-                        state.unsent_size += datagram.size(py);
+                        state.unsent_size += own.size(&datagram, py);
                         state.unsent.push_front(datagram);
                     });
                     break;
@@ -120,9 +120,13 @@ impl DatagramTransport {
     fn take_unsent(&self, py: Python<'_>) -> Option<Outgoing> {
         self.state.with(py, |state| {
             let datagram = state.unsent.pop_front()?;
-            state.unsent_size -= datagram.size(py);
+            state.unsent_size -= self.size(&datagram, py);
             Some(datagram)
         })
+    }
+
+    fn size(&self, datagram: &Outgoing, py: Python<'_>) -> usize {
+        datagram.data.as_bytes(py).len() + self.header_size
     }
 
     /// An error of the system's is news for the protocol; anything else ends the transport.
@@ -198,14 +202,6 @@ impl From<PyErr> for Refusal {
     }
 }
 
-impl Outgoing {
-    /// As asyncio counts it: since 3.13 with a header, so that empty datagrams fill the buffer too.
-    fn size(&self, py: Python<'_>) -> usize {
-        let header = if py.version_info() >= (3, 13) { HEADER_SIZE } else { 0 };
-        self.data.as_bytes(py).len() + header
-    }
-}
-
 fn socket_address(address: &PeerAddress) -> Option<SocketAddr> {
     match *address {
         PeerAddress::Inet4 { ip, port } => Some(SocketAddrV4::new(ip, port).into()),
@@ -263,9 +259,6 @@ fn immutable<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     }
     Ok(py.get_type::<PyBytes>().call1((data,))?.cast_into()?)
 }
-
-/// asyncio: `_SelectorDatagramTransport._header_size`.
-const HEADER_SIZE: usize = 8;
 
 /// The flow information of IPv6 has 20 bits.
 const LARGEST_FLOW: u32 = 0xf_ffff;
