@@ -563,6 +563,24 @@ class _Loop:
     ) -> tuple[int, Any]: ...
     async def sock_sendall(self, sock: socket, data: ReadableBuffer) -> None: ...
     async def sock_sendto(self, sock: socket, data: ReadableBuffer, address: _Address) -> int: ...
+    async def sock_sendfile(
+        self,
+        sock: socket,
+        file: IO[bytes],
+        offset: int = 0,
+        count: int | None = None,
+        *,
+        fallback: bool | None = True,
+    ) -> int: ...
+    async def sendfile(
+        self,
+        transport: asyncio.WriteTransport,
+        file: IO[bytes],
+        offset: int = 0,
+        count: int | None = None,
+        *,
+        fallback: bool = True,
+    ) -> int: ...
 
     # Signals
     def add_signal_handler(
@@ -592,24 +610,6 @@ class EventLoop(_Loop, asyncio.AbstractEventLoop):  # type: ignore[misc]
     async def connect_write_pipe(
         self, protocol_factory: Callable[[], _ProtocolT], pipe: Any
     ) -> tuple[asyncio.WriteTransport, _ProtocolT]: ...
-    async def sock_sendfile(
-        self,
-        sock: socket,
-        file: IO[bytes],
-        offset: int = 0,
-        count: int | None = None,
-        *,
-        fallback: bool | None = None,
-    ) -> int: ...
-    async def sendfile(
-        self,
-        transport: asyncio.WriteTransport,
-        file: IO[bytes],
-        offset: int = 0,
-        count: int | None = None,
-        *,
-        fallback: bool = True,
-    ) -> int: ...
 
 if sys.version_info >= (3, 14):
     class EventLoopPolicy(events._BaseDefaultEventLoopPolicy):

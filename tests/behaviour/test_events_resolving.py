@@ -264,7 +264,7 @@ def test_getnameinfo_of_this_machine(loop: Any, address: Any, flags: int) -> Non
     assert outcome(lambda: loop.run_until_complete(loop.getnameinfo(address, flags))) == expected
 
 
-@pytest.mark.parametrize("flags", [2**40, "0", 1.5])
+@pytest.mark.parametrize("flags", [2**40, "0", 1.5, None])
 def test_getnameinfo_refuses_odd_flags(loop: Any, flags: Any) -> None:
     expected = outcome(lambda: socket.getnameinfo(("127.0.0.1", 80), flags))
     question = loop.getnameinfo(("127.0.0.1", 80), flags)

@@ -16,6 +16,7 @@ CORE_ROOMS: Table = {
     "sys": {"sync"},
     "buffer": set(),
     "clock": {"sys"},
+    "file": {"sys"},
     "fork": {"sys"},
     "net": {"sys"},
     "pipe": {"sys"},
@@ -56,7 +57,7 @@ FUTURE_OF_A_TASK = {"Task", "TaskWakeup"}
 # The files of event_loop/ that know what a transport is.
 NAME_TRANSPORTS = {
     *("mod", "run", "entries", "watch", "connect", "datagram", "pipes", "serve", "tls", "server/listener"),
-    "resolve/answer",
+    *("resolve/answer", "sendfile"),
     *("subprocess", "children"),
 }
 

@@ -9,6 +9,7 @@
 //! - [`buffer`]: bytes waiting to be written, and when to ask the writer to pause.
 //! - [`net`]: addresses, names, socket options, the order of connecting, the pause of a starved listener.
 //! - [`pipe`]: what can be read and written like a pipe.
+//! - [`file`]: sending files to sockets.
 //! - [`signal`]: the pipe that a signal handler writes to.
 //! - [`process`]: a child process, from its start until it has ended.
 //! - [`fork`]: tells whether this process is still the one that made the loop.
@@ -18,6 +19,7 @@
 
 pub mod buffer;
 pub mod clock;
+pub mod file;
 pub mod fork;
 pub mod net;
 pub mod pipe;

@@ -47,6 +47,11 @@ pub(crate) fn is_cancelled(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance(py, stdlib(py).cancelled_error.bind(py))
 }
 
+/// `asyncio.SendfileNotAvailableError(message)`.
+pub(crate) fn sendfile_not_available(py: Python<'_>, message: &'static str) -> PyErr {
+    PyErr::from_type(stdlib(py).sendfile.not_available.bind(py).clone(), (message,))
+}
+
 /// The OSError subclass for an error of the kernel, with its errno and text.
 pub(crate) fn os_error(error: &std::io::Error) -> PyErr {
     match error.raw_os_error() {

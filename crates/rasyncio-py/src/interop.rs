@@ -46,6 +46,9 @@ pub(crate) struct Stdlib {
     pub(crate) transport_socket: Py<PyAny>,
     pub(crate) sleep: Py<PyAny>,
     pub(crate) resolver: Resolver,
+    pub(crate) sendfile: Sendfile,
+    /// The module `asyncio.constants`, for what programs change there.
+    pub(crate) constants: Py<PyAny>,
     /// `sys.audit`.
     pub(crate) audit: Py<PyAny>,
     pub(crate) stream_reader_protocol: Py<PyAny>,
@@ -108,6 +111,14 @@ pub(crate) struct Watchers {
     pub(crate) get_policy: Py<PyAny>,
     /// The method of asyncio's own policy, which makes a watcher where there is none.
     pub(crate) default_method: Py<PyAny>,
+}
+
+/// What transports and the loop say to each other of sending files.
+pub(crate) struct Sendfile {
+    pub(crate) not_available: Py<PyType>,
+    /// Values of `_sendfile_compatible`.
+    pub(crate) unsupported: Py<PyAny>,
+    pub(crate) try_native: Py<PyAny>,
 }
 
 /// How this version of Python is told which task runs.
@@ -181,6 +192,8 @@ impl Stdlib {
             transport_socket: take("asyncio.trsock", "TransportSocket")?,
             sleep: take("asyncio.tasks", "sleep")?,
             resolver: Resolver::load(py)?,
+            sendfile: Sendfile::load(py)?,
+            constants: py.import("asyncio.constants")?.into_any().unbind(),
             audit: take("sys", "audit")?,
             stream_reader_protocol: take("asyncio.streams", "StreamReaderProtocol")?,
             ssl_protocol: take("ssl", "SSLContext")
@@ -256,6 +269,18 @@ impl Stdlib {
             }
         };
         Ok(previous)
+    }
+}
+
+impl Sendfile {
+    fn load(py: Python<'_>) -> PyResult<Self> {
+        let modes = py.import("asyncio.constants")?.getattr("_SendfileMode")?;
+        let not_available = py.import("asyncio.exceptions")?.getattr("SendfileNotAvailableError")?;
+        Ok(Self {
+            not_available: not_available.cast_into::<PyType>()?.unbind(),
+            unsupported: modes.getattr("UNSUPPORTED")?.unbind(),
+            try_native: modes.getattr("TRY_NATIVE")?.unbind(),
+        })
     }
 }
 

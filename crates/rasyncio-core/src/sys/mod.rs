@@ -4,6 +4,7 @@
 //! - `address`: socket addresses as the kernel writes them.
 //! - `datagram`: whole messages.
 //! - `epoll`: the kernel's list of watched descriptors.
+//! - `file`: regular files, and sending them to sockets.
 //! - `fork`: counts forks.
 //! - `pipe`: pipes, and what is read and written like one.
 //! - `resolver`: names to addresses and back.
@@ -22,6 +23,7 @@
 pub(crate) mod address;
 pub(crate) mod datagram;
 pub(crate) mod epoll;
+pub(crate) mod file;
 pub(crate) mod fork;
 pub(crate) mod pipe;
 pub(crate) mod process;

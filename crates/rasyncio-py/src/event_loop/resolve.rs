@@ -15,6 +15,7 @@ use pyo3::types::PyTuple;
 use rasyncio_core::net::{self, NUMERIC_NAMES};
 
 use super::Loop;
+use super::sendfile::zero;
 use crate::coroutines::{Coroutine, wait_for};
 use crate::futures::Future;
 use crate::interop::stdlib;
@@ -50,15 +51,14 @@ impl Loop {
     }
 
     /// `socket.getnameinfo()` without blocking the loop. Raises socket.gaierror.
-    #[pyo3(signature = (sockaddr, flags = None), text_signature = "($self, sockaddr, flags=0)")]
+    #[pyo3(signature = (sockaddr, flags = zero()), text_signature = "($self, sockaddr, flags=0)")]
     fn getnameinfo<'py>(
         this: &Bound<'py, Self>,
         sockaddr: Bound<'py, PyAny>,
-        flags: Option<Bound<'py, PyAny>>,
+        flags: Py<PyAny>,
     ) -> PyResult<Bound<'py, Coroutine>> {
         let py = this.py();
-        let flags = flags.map_or_else(|| Ok::<_, PyErr>(0_i32.into_pyobject(py)?.into_any()), Ok)?;
-        let arguments = PyTuple::new(py, [sockaddr, flags])?.unbind();
+        let arguments = PyTuple::new(py, [sockaddr, flags.into_bound(py)])?.unbind();
         let event_loop = this.clone().unbind();
         Coroutine::make(py, "EventLoop.getnameinfo", async move {
             Python::attach(|py| ask_for_names(event_loop.bind(py), arguments.bind(py)))?.answer().await

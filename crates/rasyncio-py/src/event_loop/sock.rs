@@ -125,7 +125,7 @@ impl Loop {
 }
 
 #[derive(Clone, Copy)]
-enum Direction {
+pub(super) enum Direction {
     Read,
     Write,
 }
@@ -150,7 +150,7 @@ where
 }
 
 /// What asyncio asks of every socket that it is given.
-fn check_socket(event_loop: &Bound<'_, Loop>, sock: &Bound<'_, PyAny>) -> PyResult<()> {
+pub(super) fn check_socket(event_loop: &Bound<'_, Loop>, sock: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = event_loop.py();
     tls::refuse_tls_socket(sock)?;
     if event_loop.get().is_debug(py) && sock.call_method0(intern!(py, "gettimeout"))?.ne(0)? {
@@ -160,7 +160,7 @@ fn check_socket(event_loop: &Bound<'_, Loop>, sock: &Bound<'_, PyAny>) -> PyResu
 }
 
 /// Calls `attempt` now and whenever the socket is ready, until it gives something or fails. None and BlockingIOError mean "not yet".
-async fn repeat<F>(
+pub(super) async fn repeat<F>(
     event_loop: &Py<Loop>,
     sock: &Py<PyAny>,
     direction: Direction,

@@ -21,7 +21,8 @@ impl TcpTransport {
         if this.get().event_loop.get().check_usable().is_ok() {
             Self::send_collected(this)?;
         }
-        if cell.with(py, |state| state.output.sending != Sending::Refused) {
+        // A file that is being sent is no reason to wait.
+        if cell.with(py, |state| state.output.sending != Sending::Refused || state.output.queue.is_empty()) {
             return Self::lose(this, None);
         }
         Ok(())
@@ -37,7 +38,7 @@ impl TcpTransport {
             (state.server.take(), socket, state.output.queue.take_all())
         });
         drop(unsent);
-        let closed = socket.close(py);
+        let closed = socket.close(py).and_then(|()| Self::ring_for_file(this).map(drop));
         own.event_loop.get().on_descriptor_closed(py)?;
         if let Some(server) = server {
             Server::detach(server.bind(py), Some(this.as_any()))?;

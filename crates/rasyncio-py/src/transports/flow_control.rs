@@ -10,6 +10,7 @@ use pyo3::types::PyString;
 use rasyncio_core::buffer::{WaterMarks, WriteQueue};
 use rasyncio_core::reactor::Operation;
 
+use super::file_sending::FileTurn;
 use super::life::Transport;
 use super::registration::Registered;
 use super::tcp::TcpTransport;
@@ -31,7 +32,7 @@ pub(super) enum Sending {
 #[derive(Default)]
 pub(super) struct FlowControl {
     pub(super) marks: WaterMarks,
-    protocol_paused: bool,
+    pub(super) protocol_paused: bool,
 }
 
 /// The writing side of a stream transport.
@@ -42,6 +43,8 @@ pub(super) struct Output {
     pub(super) sending: Sending,
     /// `write_eof()` was called.
     pub(super) eof: bool,
+    /// A `sendfile()` is under way: nobody else may write.
+    pub(super) file: Option<FileTurn>,
 }
 
 impl Output {

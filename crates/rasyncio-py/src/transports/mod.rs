@@ -4,7 +4,7 @@
 //! pause). What the transports of sockets share: `registration` (their place in the reactor), `socket_info` (the socket behind it, and
 //! `get_extra_info`).
 //!
-//! The files of a stream by job: `tcp` (what it knows, how it is made and begins), `reading`, `writing`, `closing`, `tcp_methods` (what Python sees).
+//! The files of a stream by job: `tcp` (what it knows, how it is made and begins), `reading`, `writing`, `closing`, `file_sending` (`loop.sendfile()`), `tcp_methods` (what Python sees).
 //! Those of a socket of datagrams likewise: `datagram` and what begins with it.
 //! `subprocess` is another kind: a child process, whose bytes move through the transports of its pipes.
 //!
@@ -17,6 +17,7 @@ pub(crate) mod datagram;
 mod datagram_methods;
 mod datagram_receiving;
 mod datagram_sending;
+pub(crate) mod file_sending;
 mod flow_control;
 mod life;
 pub(crate) mod pipe;

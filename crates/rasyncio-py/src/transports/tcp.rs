@@ -222,6 +222,7 @@ impl TcpTransport {
             .peek(|state| {
                 state.life.visit(visit)?;
                 visit.call(&state.server)?;
+                state.output.file.as_ref().map_or(Ok(()), |turn| turn.visit(visit))?;
                 state.endpoint.visit(visit)
             })
             .unwrap_or(Ok(()))
@@ -230,7 +231,7 @@ impl TcpTransport {
     pub(super) fn clear(&self, py: Python<'_>) {
         let dropped = self.state.with(py, |state| {
             let socket = std::mem::replace(&mut state.endpoint.socket, Socket::Closed);
-            (state.life.protocol.take(), state.server.take(), socket)
+            (state.life.protocol.take(), state.server.take(), state.output.file.take(), socket)
         });
         drop(dropped);
     }

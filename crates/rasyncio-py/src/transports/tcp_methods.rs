@@ -8,7 +8,7 @@ use super::life::Transport;
 use super::socket_info::SocketTransport;
 use super::tcp::{TcpTransport, is_buffered};
 use crate::event_loop::Loop;
-use crate::interop::stdlib;
+use crate::interop::{load, stdlib};
 
 #[pymethods]
 impl TcpTransport {
@@ -128,6 +128,18 @@ impl TcpTransport {
     #[classattr]
     fn _start_tls_compatible() -> bool {
         true
+    }
+
+    #[classattr]
+    fn _sendfile_compatible(py: Python<'_>) -> PyResult<Py<PyAny>> {
+        // Classes are made before the module's own initialisation runs.
+        load(py)?;
+        Ok(stdlib(py).sendfile.try_native.clone_ref(py))
+    }
+
+    #[getter]
+    fn _protocol_paused(&self, py: Python<'_>) -> bool {
+        self.flow(py, |flow, _| flow.protocol_paused)
     }
 
     #[getter]

@@ -22,6 +22,7 @@ enum Next {
     Nothing,
     /// `write_eof()` was called before.
     RefuseAfterEof,
+    RefuseBesideFile,
     /// The connection is gone: a warning if this happens again and again.
     Ignore {
         warn: bool,
@@ -71,6 +72,9 @@ impl TcpTransport {
             Next::RefuseAfterEof => {
                 Err(exceptions::runtime(format!("Cannot call {method}() after write_eof()")))
             }
+            Next::RefuseBesideFile => {
+                Err(exceptions::runtime(format!("unable to {method}; sendfile is in progress")))
+            }
             Next::Ignore { warn: true } => {
                 let warning = ("socket.send() raised exception.",);
                 stdlib(py).logger.bind(py).call_method1(intern!(py, "warning"), warning)?;
@@ -102,10 +106,14 @@ impl TcpTransport {
     /// The kernel has room again.
     pub(super) fn write_ready(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
-        let waits = this
-            .get()
-            .state
-            .with(py, |state| !state.life.is_lost() && state.output.sending == Sending::Refused);
+        let (waits, is_empty) = this.get().state.with(py, |state| {
+            let waits = !state.life.is_lost() && state.output.sending == Sending::Refused;
+            (waits, state.output.queue.is_empty())
+        });
+        // Only a file waits for room without anything in the queue. Its turn ends the wait.
+        if waits && is_empty && Self::ring_for_file(this)? {
+            return Ok(());
+        }
         if !waits || !Self::send_queue(this)? {
             return Ok(());
         }
@@ -116,6 +124,9 @@ impl TcpTransport {
             let is_done = state.output.queue.is_empty() && !state.life.is_lost();
             (is_done, state.life.closing, state.output.eof)
         });
+        if is_done {
+            Self::ring_for_file(this)?;
+        }
         match (is_done, closing, eof) {
             (true, true, _) => Self::lose(this, None),
             (true, false, true) => match net::shutdown_write(this.get().fd) {
@@ -159,7 +170,9 @@ impl TcpTransport {
 
     fn write_failed(this: &Bound<'_, Self>, error: &io::Error) -> PyResult<()> {
         let message = "Fatal write error on socket transport";
-        Self::fatal_error(this, exceptions::os_error(error), message)
+        let error = exceptions::os_error(error);
+        this.get().note_file_failure(this.py(), &error);
+        Self::fatal_error(this, error, message)
     }
 
     /// Nothing more will be written; the peer is told when everything is sent.
@@ -200,6 +213,9 @@ impl State {
     ) -> Next {
         if self.output.eof {
             return Next::RefuseAfterEof;
+        }
+        if self.output.file.is_some() {
+            return Next::RefuseBesideFile;
         }
         if blocks.len() == 0 {
             return Next::Nothing;
