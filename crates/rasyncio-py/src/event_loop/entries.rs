@@ -5,7 +5,7 @@
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use rasyncio_core::reactor::Operation;
+use rasyncio_core::reactor::{Operation, Token};
 
 use super::{Loop, Ready, Source, Watcher};
 use crate::exceptions::Raised;
@@ -59,22 +59,31 @@ impl Loop {
         }
     }
 
-    fn run_io(
-        this: &Bound<'_, Self>,
-        token: rasyncio_core::reactor::Token,
-        operation: Operation,
-    ) -> PyResult<()> {
+    #[inline(never)]
+    fn run_io(this: &Bound<'_, Self>, token: Token, operation: Operation) -> PyResult<()> {
+        let py = this.py();
+        // The descriptor may have been given up since the kernel told of it: then its token is no longer known.
+        let stream = this.get().reactor.with(py, |reactor| match reactor.as_ref()?.get(token)? {
+            Source::Stream(transport) => Some(transport.clone_ref(py)),
+            _ => None,
+        });
+        match stream {
+            Some(transport) => TcpTransport::on_io(transport.bind(py), this, operation),
+            None => Self::run_other_io(this, token, operation),
+        }
+    }
+
+    /// `run_io` for what is no stream, kept out of the way of those.
+    #[inline(never)]
+    fn run_other_io(this: &Bound<'_, Self>, token: Token, operation: Operation) -> PyResult<()> {
         enum Behind {
-            Stream(Py<TcpTransport>),
             Datagrams(Py<DatagramTransport>),
             Listener(Py<super::server::Listener>),
             Pipe(AnyPipe),
             Child(Py<SubprocessTransport>),
         }
         let py = this.py();
-        // The descriptor may have been given up since the kernel told of it: then its token is no longer known.
         let behind = this.get().reactor.with(py, |reactor| match reactor.as_ref()?.get(token)? {
-            Source::Stream(transport) => Some(Behind::Stream(transport.clone_ref(py))),
             Source::Datagrams(transport) => Some(Behind::Datagrams(transport.clone_ref(py))),
             Source::Listener(listener) => Some(Behind::Listener(listener.clone_ref(py))),
             source @ Source::Watch { .. } => match source.watcher(operation)? {
@@ -82,10 +91,9 @@ impl Loop {
                 Watcher::Handle(_) => None,
             },
             Source::Child(transport) => Some(Behind::Child(transport.clone_ref(py))),
-            Source::IdleTransport(_) | Source::Signals => None,
+            Source::Stream(_) | Source::IdleTransport(_) | Source::Signals => None,
         });
         match behind {
-            Some(Behind::Stream(transport)) => TcpTransport::on_io(transport.bind(py), this, operation),
             Some(Behind::Datagrams(transport)) => {
                 DatagramTransport::on_io(transport.bind(py), this, operation)
             }
