@@ -52,10 +52,8 @@ pub(crate) struct Stdlib {
     /// `sys.audit`.
     pub(crate) audit: Py<PyAny>,
     pub(crate) stream_reader_protocol: Py<PyAny>,
-    /// None where Python was built without OpenSSL, as are the two below.
-    pub(crate) ssl_protocol: Option<Py<PyAny>>,
-    pub(crate) ssl_socket: Option<Py<PyAny>>,
-    pub(crate) ssl_context: Option<Py<PyAny>>,
+    /// None where Python was built without OpenSSL.
+    pub(crate) ssl: Option<Ssl>,
     pub(crate) runner_class: Py<PyAny>,
     pub(crate) primitives: Primitives,
     pub(crate) set_event_loop: Py<PyAny>,
@@ -119,6 +117,47 @@ pub(crate) struct Sendfile {
     /// Values of `_sendfile_compatible`.
     pub(crate) unsupported: Py<PyAny>,
     pub(crate) try_native: Py<PyAny>,
+    pub(crate) fallback: Py<PyAny>,
+}
+
+/// What is used of the module `ssl`.
+pub(crate) struct Ssl {
+    pub(crate) socket_class: Py<PyAny>,
+    pub(crate) context_class: Py<PyAny>,
+    pub(crate) object_class: Py<PyAny>,
+    pub(crate) memory_bio: Py<PyAny>,
+    pub(crate) error: Py<PyAny>,
+    /// Not an error: more bytes of the peer are needed first.
+    pub(crate) want_read_error: Py<PyAny>,
+    pub(crate) syscall_error: Py<PyAny>,
+    pub(crate) certificate_error: Py<PyAny>,
+    /// What all of its transports say that they are.
+    pub(crate) transport_class: Py<PyAny>,
+    module: Py<PyAny>,
+}
+
+impl Ssl {
+    fn load(py: Python<'_>) -> PyResult<Self> {
+        let ssl = py.import("ssl")?;
+        let take = |name: &str| -> PyResult<Py<PyAny>> { Ok(ssl.getattr(name)?.unbind()) };
+        Ok(Self {
+            socket_class: take("SSLSocket")?,
+            context_class: take("SSLContext")?,
+            object_class: take("SSLObject")?,
+            memory_bio: py.import("_ssl")?.getattr("MemoryBIO")?.unbind(),
+            error: take("SSLError")?,
+            want_read_error: take("SSLWantReadError")?,
+            syscall_error: take("SSLSyscallError")?,
+            certificate_error: take("CertificateError")?,
+            transport_class: py.import("asyncio.sslproto")?.getattr("_SSLProtocolTransport")?.unbind(),
+            module: ssl.clone().into_any().unbind(),
+        })
+    }
+
+    /// `ssl.create_default_context()`, as it is now: programs replace it to set their own defaults.
+    pub(crate) fn create_default_context<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.module.bind(py).call_method0(intern!(py, "create_default_context"))
+    }
 }
 
 /// How this version of Python is told which task runs.
@@ -196,11 +235,7 @@ impl Stdlib {
             constants: py.import("asyncio.constants")?.into_any().unbind(),
             audit: take("sys", "audit")?,
             stream_reader_protocol: take("asyncio.streams", "StreamReaderProtocol")?,
-            ssl_protocol: take("ssl", "SSLContext")
-                .and_then(|_| take("asyncio.sslproto", "SSLProtocol"))
-                .ok(),
-            ssl_socket: take("ssl", "SSLSocket").ok(),
-            ssl_context: take("ssl", "SSLContext").ok(),
+            ssl: Ssl::load(py).ok(),
             runner_class: take("asyncio.runners", "Runner")?,
             primitives: Primitives::load(take, class)?,
             set_event_loop: take("asyncio.events", "set_event_loop")?,
@@ -280,6 +315,7 @@ impl Sendfile {
             not_available: not_available.cast_into::<PyType>()?.unbind(),
             unsupported: modes.getattr("UNSUPPORTED")?.unbind(),
             try_native: modes.getattr("TRY_NATIVE")?.unbind(),
+            fallback: modes.getattr("FALLBACK")?.unbind(),
         })
     }
 }

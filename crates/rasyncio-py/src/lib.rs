@@ -56,6 +56,8 @@ mod _rasyncio {
     #[pymodule_export]
     use crate::transports::tcp::TcpTransport;
     #[pymodule_export]
+    use crate::transports::tls::TlsTransport;
+    #[pymodule_export]
     use crate::transports::write_pipe::WritePipeTransport;
 
     #[pymodule_init]
@@ -70,6 +72,7 @@ mod _rasyncio {
         crate::ffi::finalize::install::<WritePipeTransport>(py);
         crate::ffi::finalize::install::<DatagramTransport>(py);
         crate::ffi::finalize::install::<SubprocessTransport>(py);
+        crate::ffi::finalize::install::<TlsTransport>(py);
         crate::ffi::finalize::install::<Coroutine>(py);
         crate::ffi::slots::install_await::<Future>(py);
         crate::ffi::slots::install_await::<Task>(py);

@@ -12,10 +12,19 @@ impl WaterMarks {
     /// Fills in what is not given: `high` is 64 KiB or four times `low`, `low` a quarter of
     /// `high`. Answers `(high, low)` as an error if they are the wrong way round.
     pub fn new(high: Option<usize>, low: Option<usize>) -> Result<Self, (usize, usize)> {
+        Self::with_default(high, low, DEFAULT_HIGH)
+    }
+
+    /// `new` with another `high` for when nothing is given.
+    pub fn with_default(
+        high: Option<usize>,
+        low: Option<usize>,
+        default_high: usize,
+    ) -> Result<Self, (usize, usize)> {
         let high = match (high, low) {
             (Some(high), _) => high,
             (None, Some(low)) => low.saturating_mul(4),
-            (None, None) => DEFAULT_HIGH,
+            (None, None) => default_high,
         };
         let low = low.unwrap_or(high / 4);
         if low <= high { Ok(Self { high, low }) } else { Err((high, low)) }
@@ -64,6 +73,8 @@ mod tests {
         assert_eq!(limits(None, Some(100)), Ok((400, 100)));
         assert_eq!(limits(Some(0), None), Ok((0, 0)));
         assert_eq!(limits(Some(7), Some(7)), Ok((7, 7)));
+        assert_eq!(WaterMarks::with_default(None, None, 80), WaterMarks::new(Some(80), Some(20)));
+        assert_eq!(WaterMarks::with_default(None, Some(1), 80), WaterMarks::new(Some(4), Some(1)));
     }
 
     #[test]

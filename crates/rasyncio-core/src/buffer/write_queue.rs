@@ -60,6 +60,12 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
         slices
     }
 
+    /// The first block, and how much of it is written.
+    #[inline]
+    pub fn first(&self) -> Option<(&B, usize)> {
+        self.blocks.front().map(|block| (block, self.written))
+    }
+
     /// `count` more bytes are written; the blocks that are through go to `removed`.
     ///
     /// # Panics
@@ -153,6 +159,9 @@ mod tests {
                         model.clear();
                     }
                 }
+                let first = queue.first().map(|(block, written)| block[written..].to_vec());
+                prop_assert!(model.starts_with(&first.clone().unwrap_or_default()));
+                prop_assert!(first.is_none_or(|left| !left.is_empty()));
                 prop_assert_eq!(queue.size(), model.len());
                 prop_assert_eq!(queue.is_empty(), model.is_empty());
             }

@@ -6,7 +6,7 @@
 //! objects through [`wait_for`]. Files by job: this file (the life of a coroutine), `methods` (what Python sees), `body`, `delegate` (what `await` does).
 //!
 //! Python's garbage collector sees what a machine shows it. It cannot look into an `async fn`: there it sees what the body awaits, which leads to the
-//! task that runs it; such a body must not hold on to anything else that leads to its own task.
+//! task that runs it. What else it holds that leads to its own task, it lends to the coroutine meanwhile ([`wait_holding`]).
 //! Invariant: while a step runs, the body is out of the object, so whatever Python does to the coroutine meanwhile finds it running.
 
 mod body;
@@ -20,7 +20,7 @@ use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-pub(crate) use body::wait_for;
+pub(crate) use body::{Held, wait_for, wait_holding};
 pub(crate) use delegate::Delegate;
 pub(crate) use methods::thrown;
 

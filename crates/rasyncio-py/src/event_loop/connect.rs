@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyOSError, PyTimeoutError, PyTypeError, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -11,8 +12,8 @@ use rasyncio_core::net::interleave;
 use super::Loop;
 use super::attempts::{CloseOnDrop, Plan, race};
 use super::resolve::{AddressInfo, Hints, ensure_resolved};
-use super::tls::{self, TlsOptions};
-use crate::coroutines::{Coroutine, wait_for};
+use super::tls::{End, TlsOptions, refuse_tls_socket};
+use crate::coroutines::{Coroutine, Held, wait_holding};
 use crate::exceptions::Raised;
 use crate::futures::Future;
 use crate::interop::stdlib;
@@ -92,11 +93,11 @@ impl Loop {
             let tls = Python::attach(|py| {
                 check_stream(sock.bind(py))?;
                 let tls = tls.check_timeouts(py)?;
-                tls::refuse_tls_socket(sock.bind(py))?;
+                refuse_tls_socket(sock.bind(py))?;
                 Ok::<_, PyErr>(tls)
             })?;
             let sock = Opened { socket: sock, ours: false };
-            let pair = make_transport(&event_loop, sock, &protocol_factory, tls, true).await?;
+            let pair = make_transport(&event_loop, sock, protocol_factory, tls, End::Server).await?;
             Python::attach(|py| {
                 if event_loop.get().is_debug(py) {
                     pair.log(py, "%r handled: (%r, %r)", &[])?;
@@ -138,7 +139,7 @@ async fn create(
     let tls = Python::attach(|py| {
         let tls = tls.check(py, target.host.as_ref())?;
         if let Some(sock) = &sock {
-            tls::refuse_tls_socket(sock.bind(py))?;
+            refuse_tls_socket(sock.bind(py))?;
         }
         Ok::<_, PyErr>(tls)
     })?;
@@ -155,7 +156,7 @@ async fn create(
             return Err(PyValueError::new_err("host and port was not specified and no sock specified"));
         }
     };
-    let pair = make_transport(event_loop, sock, &factory, tls, false).await?;
+    let pair = make_transport(event_loop, sock, factory, tls, End::Client).await?;
     Python::attach(|py| {
         if event_loop.get().is_debug(py) {
             let place = [or_none(py, target.host.as_ref()), or_none(py, target.port.as_ref())];
@@ -309,23 +310,26 @@ pub(super) struct Pair {
 pub(super) async fn make_transport(
     event_loop: &Py<Loop>,
     sock: Opened,
-    factory: &Py<PyAny>,
+    factory: Py<PyAny>,
     tls: Option<TlsOptions>,
-    server_side: bool,
+    end: End,
 ) -> PyResult<Pair> {
     let (pair, waiter) = Python::attach(|py| {
+        let (factory, tls) = (factory, tls);
         // From 3.14 asyncio closes the user's socket, too, when no transport comes to own it.
         let guard =
             (sock.ours || py.version_info() >= (3, 14)).then(|| CloseOnDrop::new(sock.socket.clone_ref(py)));
         let event_loop = event_loop.bind(py);
-        let begun = begin(event_loop, sock.socket.bind(py), factory.bind(py), tls.as_ref(), server_side)?;
+        let begun = begin(event_loop, sock.socket.bind(py), factory.bind(py), tls.as_ref(), end)?;
         drop(guard.map(CloseOnDrop::release));
         Ok::<_, PyErr>(begun)
     })?;
-    let guard = Python::attach(|py| CloseOnDrop::new(pair.transport.clone_ref(py)));
-    wait_for(waiter).await?;
-    drop(guard.release());
-    Ok(pair)
+    drop(sock);
+    let (outcome, pair) = wait_holding(waiter, pair).await;
+    if outcome.is_err() {
+        Python::attach(|py| pair.give_up(event_loop.bind(py)))?;
+    }
+    outcome.map(|_| pair)
 }
 
 fn begin(
@@ -333,7 +337,7 @@ fn begin(
     sock: &Bound<'_, PyAny>,
     factory: &Bound<'_, PyAny>,
     tls: Option<&TlsOptions>,
-    server_side: bool,
+    end: End,
 ) -> PyResult<(Pair, Py<PyAny>)> {
     let py = event_loop.py();
     sock.call_method1(intern!(py, "setblocking"), (false,))?;
@@ -342,7 +346,9 @@ fn begin(
     let descriptor = sock.call_method0(intern!(py, "fileno"))?.extract()?;
     event_loop.get().check_not_transport(sock, descriptor)?;
     let transport = if let Some(options) = tls {
-        tls::attach(event_loop, sock, &protocol, &waiter, options, server_side)?
+        options.attach(event_loop, &protocol, &waiter, end, |tls| {
+            TcpTransport::from_python_socket(event_loop, sock, tls, None, None)
+        })?
     } else {
         let kept = Some(waiter.clone().unbind());
         TcpTransport::from_python_socket(event_loop, sock, &protocol, kept, None)?.into_bound(py).into_any()
@@ -351,7 +357,23 @@ fn begin(
     Ok((pair, waiter.into_any().unbind()))
 }
 
+impl Held for Pair {
+    fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.transport)?;
+        visit.call(&self.protocol)
+    }
+}
+
 impl Pair {
+    /// Closes what nobody gets. On a closed loop nothing can be closed in order any more.
+    fn give_up(&self, event_loop: &Bound<'_, Loop>) -> PyResult<()> {
+        if event_loop.get().check_usable().is_err() {
+            return Ok(());
+        }
+        let py = event_loop.py();
+        self.transport.bind(py).call_method0(intern!(py, "close")).map(drop)
+    }
+
     /// Tells the log, in debug mode: the socket, `place`, transport and protocol.
     fn log(&self, py: Python<'_>, text: &str, place: &[Py<PyAny>]) -> PyResult<()> {
         let transport = self.transport.bind(py);

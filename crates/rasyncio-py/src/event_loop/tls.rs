@@ -1,17 +1,19 @@
-//! TLS through the standard library's `asyncio.sslproto.SSLProtocol` over our transports (asyncio: `selector_events.py`, `base_events.py`).
+//! Where TLS comes in: what `ssl=` and its companions mean, and `start_tls()` (asyncio: `base_events.py`, `selector_events.py`).
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict};
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBool, PyByteArray};
 
 use super::Loop;
-use crate::coroutines::{Coroutine, wait_for};
+use crate::coroutines::{Coroutine, Held, wait_holding};
 use crate::exceptions;
 use crate::futures::Future;
-use crate::interop::stdlib;
+use crate::interop::{Ssl, stdlib};
 use crate::transports::tcp::TcpTransport;
+use crate::transports::tls::{Terms, TlsTransport};
 
 /// What `ssl=` and the arguments that go with it said.
 pub(super) struct TlsOptions {
@@ -20,6 +22,13 @@ pub(super) struct TlsOptions {
     server_hostname: Option<Py<PyAny>>,
     handshake_timeout: Option<Py<PyAny>>,
     shutdown_timeout: Option<Py<PyAny>>,
+}
+
+/// Which end a transport is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Client,
+    Server,
 }
 
 impl TlsOptions {
@@ -42,55 +51,49 @@ impl TlsOptions {
         visit.call(&self.shutdown_timeout)
     }
 
-    /// The protocol that a transport gets so that `protocol` sees the plain text. `waiter` is set when the handshake is done.
-    pub(super) fn protocol<'py>(
+    /// A TLS transport for `protocol` over the transport that `carrier` makes for it. `waiter` is set when the handshake is done.
+    pub(super) fn attach<'py>(
         &self,
         event_loop: &Bound<'py, Loop>,
         protocol: &Bound<'py, PyAny>,
-        waiter: Option<&Bound<'py, Future>>,
-        server_side: bool,
+        waiter: &Bound<'py, Future>,
+        end: End,
+        carrier: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Py<TcpTransport>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.make(event_loop, protocol, waiter, server_side, true)
+        let py = event_loop.py();
+        let tls = self.make(event_loop, protocol, waiter, end, false)?;
+        match carrier(tls.as_any()) {
+            Ok(carrier) => TlsTransport::ride(&tls, carrier.bind(py).as_any()),
+            Err(error) => {
+                tls.get().discard(py);
+                return Err(error);
+            }
+        }
+        Ok(tls.into_any())
     }
 
     fn make<'py>(
         &self,
         event_loop: &Bound<'py, Loop>,
         protocol: &Bound<'py, PyAny>,
-        waiter: Option<&Bound<'py, Future>>,
-        server_side: bool,
-        call_connection_made: bool,
-    ) -> PyResult<Bound<'py, PyAny>> {
+        waiter: &Bound<'py, Future>,
+        end: End,
+        upgrades: bool,
+    ) -> PyResult<Bound<'py, TlsTransport>> {
         let py = event_loop.py();
-        let Some(class) = &stdlib(py).ssl_protocol else {
-            return Err(exceptions::runtime("Python ssl module is not available"));
+        let bound = |option: &Option<Py<PyAny>>| option.as_ref().map(|option| option.bind(py).clone());
+        let (context, server_hostname) = (bound(&self.context), bound(&self.server_hostname));
+        let (handshake, shutdown) = (bound(&self.handshake_timeout), bound(&self.shutdown_timeout));
+        let terms = Terms {
+            context: context.as_ref(),
+            server_side: end == End::Server,
+            server_hostname: server_hostname.as_ref(),
+            handshake_timeout: handshake.as_ref(),
+            shutdown_timeout: shutdown.as_ref(),
+            upgrades,
         };
-        let keywords = PyDict::new(py);
-        keywords.set_item("ssl_handshake_timeout", &self.handshake_timeout)?;
-        keywords.set_item("ssl_shutdown_timeout", &self.shutdown_timeout)?;
-        keywords.set_item("call_connection_made", call_connection_made)?;
-        let arguments = (event_loop, protocol, &self.context, waiter, server_side, &self.server_hostname);
-        class.bind(py).call(arguments, Some(&keywords))
+        TlsTransport::make(event_loop, protocol, &terms, Some(waiter.clone().unbind()))
     }
-}
-
-/// A TLS transport over the connected socket `sock`; `waiter` is set when the handshake is done.
-pub(super) fn attach<'py>(
-    event_loop: &Bound<'py, Loop>,
-    sock: &Bound<'py, PyAny>,
-    protocol: &Bound<'py, PyAny>,
-    waiter: &Bound<'py, Future>,
-    options: &TlsOptions,
-    server_side: bool,
-) -> PyResult<Bound<'py, PyAny>> {
-    let tls = options.protocol(event_loop, protocol, Some(waiter), server_side)?;
-    TcpTransport::from_python_socket(event_loop, sock, &tls, None, None)?;
-    application_transport(&tls)
-}
-
-/// The transport that the user's protocol sees.
-pub(super) fn application_transport<'py>(tls: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    tls.getattr(intern!(tls.py(), "_app_transport"))
 }
 
 /// TypeError for a socket that speaks TLS by itself: it cannot be used without blocking.
@@ -99,8 +102,8 @@ pub(super) fn refuse_tls_socket(sock: &Bound<'_, PyAny>) -> PyResult<()> {
     if sock.get_type().is(&library.socket_class) {
         return Ok(());
     }
-    match &library.ssl_socket {
-        Some(class) if sock.is_instance(class.bind(sock.py()))? => {
+    match &library.ssl {
+        Some(Ssl { socket_class, .. }) if sock.is_instance(socket_class.bind(sock.py()))? => {
             Err(PyTypeError::new_err("Socket cannot be of type SSLSocket"))
         }
         _ => Ok(()),
@@ -126,8 +129,10 @@ impl Loop {
         ssl_shutdown_timeout: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, Coroutine>> {
         let event_loop = this.clone().unbind();
+        let end = if server_side { End::Server } else { End::Client };
         Coroutine::make(this.py(), "EventLoop.start_tls", async move {
-            let upgrade = Python::attach(|py| {
+            let (waiter, upgrade) = Python::attach(|py| {
+                let event_loop = event_loop;
                 check_upgrade(transport.bind(py), sslcontext.bind(py))?;
                 let options = TlsOptions {
                     context: Some(sslcontext),
@@ -135,11 +140,10 @@ impl Loop {
                     handshake_timeout: ssl_handshake_timeout,
                     shutdown_timeout: ssl_shutdown_timeout,
                 };
-                let event_loop = event_loop.bind(py);
-                Upgrade::begin(event_loop, transport, protocol.bind(py), &options, server_side)
+                let protocol = protocol;
+                Upgrade::begin(event_loop.bind(py), transport, protocol.bind(py), &options, end)
             })?;
-            let waiter = Python::attach(|py| upgrade.waiter.clone_ref(py));
-            let outcome = wait_for(waiter).await;
+            let (outcome, upgrade) = wait_holding(waiter, upgrade).await;
             Python::attach(|py| upgrade.finish(py, outcome))
         })
     }
@@ -147,10 +151,10 @@ impl Loop {
 
 fn check_upgrade(transport: &Bound<'_, PyAny>, context: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = transport.py();
-    let Some(class) = &stdlib(py).ssl_context else {
+    let Some(ssl) = &stdlib(py).ssl else {
         return Err(exceptions::runtime("Python ssl module is not available"));
     };
-    if !context.is_instance(class.bind(py))? {
+    if !context.is_instance(ssl.context_class.bind(py))? {
         return Err(PyTypeError::new_err(format!(
             "sslcontext is expected to be an instance of ssl.SSLContext, got {}",
             context.repr()?
@@ -167,44 +171,66 @@ fn check_upgrade(transport: &Bound<'_, PyAny>, context: &Bound<'_, PyAny>) -> Py
 /// A transport on its way from plain text to TLS.
 struct Upgrade {
     transport: Py<PyAny>,
-    tls: Py<PyAny>,
-    waiter: Py<PyAny>,
+    tls: Py<TlsTransport>,
     /// What is scheduled to begin it.
     handles: [Py<PyAny>; 2],
 }
 
+impl Held for Upgrade {
+    fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.transport)?;
+        visit.call(&self.tls)?;
+        self.handles.iter().try_for_each(|handle| visit.call(handle))
+    }
+}
+
 impl Upgrade {
+    /// Gives what is set when the handshake is done, too.
     fn begin(
         event_loop: &Bound<'_, Loop>,
         transport: Py<PyAny>,
         protocol: &Bound<'_, PyAny>,
         options: &TlsOptions,
-        server_side: bool,
-    ) -> PyResult<Self> {
+        end: End,
+    ) -> PyResult<(Py<PyAny>, Self)> {
         let py = event_loop.py();
         let waiter = Bound::new(py, Future::pending(event_loop.clone().into_any().unbind()))?;
-        let tls = options.make(event_loop, protocol, Some(&waiter), server_side, false)?;
-        let carrier = transport.bind(py);
+        let tls = options.make(event_loop, protocol, &waiter, end, true)?;
+        let begun = Self::switch(event_loop, transport.bind(py), protocol, &tls, end);
+        let handles = begun.inspect_err(|_| tls.get().discard(py))?;
+        Ok((waiter.into_any().unbind(), Self { transport, tls: tls.unbind(), handles }))
+    }
+
+    fn switch(
+        event_loop: &Bound<'_, Loop>,
+        carrier: &Bound<'_, PyAny>,
+        protocol: &Bound<'_, PyAny>,
+        tls: &Bound<'_, TlsTransport>,
+        end: End,
+    ) -> PyResult<[Py<PyAny>; 2]> {
+        let py = event_loop.py();
         // Nothing may be received between the change of protocols and connection_made().
         carrier.call_method0(intern!(py, "pause_reading"))?;
-        if server_side {
-            hand_over_buffered(protocol, &tls)?;
+        if end == End::Server {
+            hand_over_buffered(protocol, tls)?;
         }
-        carrier.call_method1(intern!(py, "set_protocol"), (&tls,))?;
+        carrier.call_method1(intern!(py, "set_protocol"), (tls,))?;
         let call_soon = intern!(py, "call_soon");
         let connection_made = tls.getattr(intern!(py, "connection_made"))?;
         let resume_reading = carrier.getattr(intern!(py, "resume_reading"))?;
-        let handles = [
+        Ok([
             event_loop.call_method1(call_soon, (connection_made, carrier))?.unbind(),
             event_loop.call_method1(call_soon, (resume_reading,))?.unbind(),
-        ];
-        Ok(Self { transport, tls: tls.unbind(), waiter: waiter.into_any().unbind(), handles })
+        ])
     }
 
-    fn finish(&self, py: Python<'_>, outcome: PyResult<Py<PyAny>>) -> PyResult<Py<PyAny>> {
+    fn finish(self, py: Python<'_>, outcome: PyResult<Py<PyAny>>) -> PyResult<Py<PyAny>> {
         let Err(error) = outcome else {
-            return Ok(application_transport(self.tls.bind(py))?.unbind());
+            return Ok(self.tls.into_any());
         };
+        if self.tls.bind(py).get().is_orphaned() {
+            return Err(error);
+        }
         self.transport.bind(py).call_method0(intern!(py, "close"))?;
         for handle in &self.handles {
             handle.bind(py).call_method0(intern!(py, "cancel"))?;
@@ -214,7 +240,7 @@ impl Upgrade {
 }
 
 /// A client may send its hello right behind the plain text: what a StreamReader holds of it belongs to TLS.
-fn hand_over_buffered(protocol: &Bound<'_, PyAny>, tls: &Bound<'_, PyAny>) -> PyResult<()> {
+fn hand_over_buffered(protocol: &Bound<'_, PyAny>, tls: &Bound<'_, TlsTransport>) -> PyResult<()> {
     let py = protocol.py();
     if !protocol.is_instance(stdlib(py).stream_reader_protocol.bind(py))? {
         return Ok(());
@@ -225,8 +251,7 @@ fn hand_over_buffered(protocol: &Bound<'_, PyAny>, tls: &Bound<'_, PyAny>) -> Py
     };
     let buffer = reader.getattr(intern!(py, "_buffer"))?;
     if buffer.is_truthy()? {
-        let incoming = tls.getattr(intern!(py, "_incoming"))?;
-        incoming.call_method1(intern!(py, "write"), (&buffer,))?;
+        tls.get().feed_early(py, &PyBackedBytes::from(buffer.cast::<PyByteArray>()?.clone()))?;
         buffer.call_method0(intern!(py, "clear"))?;
     }
     Ok(())

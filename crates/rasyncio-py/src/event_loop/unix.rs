@@ -10,7 +10,7 @@ use super::Loop;
 use super::attempts::CloseOnDrop;
 use super::connect::{Opened, TlsArguments, make_transport};
 use super::serve::{make_server, start};
-use super::tls::{TlsOptions, refuse_tls_socket};
+use super::tls::{End, TlsOptions, refuse_tls_socket};
 use crate::coroutines::{Coroutine, wait_for};
 use crate::interop::stdlib;
 
@@ -40,7 +40,7 @@ impl Loop {
         Coroutine::make(this.py(), "EventLoop.create_unix_connection", async move {
             let tls = Python::attach(|py| check_client(py, tls))?;
             let sock = place.connect(&event_loop).await?;
-            let pair = make_transport(&event_loop, sock, &protocol_factory, tls, false).await?;
+            let pair = make_transport(&event_loop, sock, protocol_factory, tls, End::Client).await?;
             Python::attach(|py| pair.into_tuple(py))
         })
     }

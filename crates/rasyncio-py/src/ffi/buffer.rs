@@ -1,8 +1,12 @@
-//! Bytes-like objects: reading into a buffer that Python owns.
+//! Bytes-like objects: reading into a buffer that Python owns, and showing Python bytes of ours without a copy.
 
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+use pyo3::{ffi, intern};
+
+use super::call::{call_method_none, call_method_one};
 
 /// Lets `fill` write into the memory of `object`, a writable contiguous buffer (bytearray, memoryview, ...).
 ///
@@ -19,4 +23,52 @@ pub(crate) fn fill<R>(object: &Bound<'_, PyAny>, fill: impl FnOnce(&mut [u8]) ->
     // this thread stays attached, so no Python code writes meanwhile.
     let memory = unsafe { std::slice::from_raw_parts_mut(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes()) };
     Ok(fill(memory))
+}
+
+/// An `ssl.MemoryBIO`, which is OpenSSL's own buffer in memory.
+pub(crate) struct MemoryBio(Py<PyAny>);
+
+impl MemoryBio {
+    /// A new one. `class` is the class of the interpreter's `_ssl` module; TypeError when something else stands in its place.
+    pub(crate) fn make(class: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = class.py();
+        let write = class.getattr(intern!(py, "write"))?;
+        let bio = class.call0()?;
+        // As `str.join` is one: a method written in C.
+        let is_native =
+            write.get_type().is(py.get_type::<PyString>().getattr(intern!(py, "join"))?.get_type());
+        if !is_native || !bio.get_type().is(class) {
+            return Err(PyTypeError::new_err("ssl.MemoryBIO is not the interpreter's own"));
+        }
+        Ok(Self(bio.unbind()))
+    }
+
+    pub(crate) fn as_object(&self) -> &Py<PyAny> {
+        &self.0
+    }
+
+    /// Puts a copy of `bytes` behind what is in it.
+    #[inline]
+    pub(crate) fn write(&self, py: Python<'_>, bytes: &[u8]) -> PyResult<()> {
+        let length = ffi::Py_ssize_t::try_from(bytes.len())?;
+        let start = bytes.as_ptr().cast_mut().cast();
+        // SAFETY: `make` saw to it that the object is the interpreter's own: its `write` copies what it is shown and keeps no view, so nobody
+        // looks at `bytes` after the call; nothing writes to them, as the view is read-only.
+        let view = unsafe { ffi::PyMemoryView_FromMemory(start, length, ffi::PyBUF_READ) };
+        // SAFETY: the call gives a new reference or NULL with an exception set.
+        let view = unsafe { Bound::from_owned_ptr_or_err(py, view) }?;
+        call_method_one(self.0.bind(py), intern!(py, "write"), &view).map(drop)
+    }
+
+    /// Takes everything that is in it.
+    #[inline]
+    pub(crate) fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(call_method_none(self.0.bind(py), intern!(py, "read"))?.cast_into::<PyBytes>()?)
+    }
+
+    /// How many bytes are in it.
+    #[inline]
+    pub(crate) fn pending(&self, py: Python<'_>) -> PyResult<usize> {
+        self.0.bind(py).getattr(intern!(py, "pending"))?.extract()
+    }
 }

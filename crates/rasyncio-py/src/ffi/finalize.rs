@@ -67,7 +67,10 @@ unsafe extern "C" fn finalize<T: Finalize>(object: *mut ffi::PyObject) {
         {
             // A finalizer may run while an exception is on its way: it must be there again afterwards.
             let pending = PyErr::take(py);
-            T::finalize(&this);
+            // PyO3 puts off the end of what is dropped by a thread that it does not know to be attached.
+            if Python::try_attach(|_| T::finalize(&this)).is_none() {
+                T::finalize(&this);
+            }
             if let Some(pending) = pending {
                 pending.restore(py);
             }

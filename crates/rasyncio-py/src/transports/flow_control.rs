@@ -152,20 +152,24 @@ pub(super) trait Writer: Transport {
     /// `set_write_buffer_limits()`: what is not given is filled in, what does not fit together is a `ValueError`. Whether the protocol is to pause
     /// is for the caller to ask.
     fn set_limits(&self, py: Python<'_>, high: Option<i64>, low: Option<i64>) -> PyResult<()> {
-        // Python's `//` rounds down, also for a negative number, which the text below then shows.
-        let shown_high = high.or(low.map(|low| low.saturating_mul(4)));
-        let shown_low = low.or(high.map(|high| high.div_euclid(4)));
-        let refused = || {
-            let (high, low) = (shown_high.unwrap_or_default(), shown_low.unwrap_or_default());
-            PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0"))
-        };
-        let unsigned =
-            |limit: Option<i64>| limit.map(|limit| usize::try_from(limit).map_err(|_| refused())).transpose();
-        let (high, low) = (unsigned(high)?, unsigned(low)?);
-        let marks = WaterMarks::new(high, low).map_err(|_| refused())?;
+        let marks = water_marks(high, low, DEFAULT_HIGH)?;
         self.flow(py, |flow, _| flow.marks = marks);
         Ok(())
     }
+}
+
+/// Water marks from what Python gave: what is not given is filled in, what does not fit together is a `ValueError`.
+pub(super) fn water_marks(high: Option<i64>, low: Option<i64>, default_high: usize) -> PyResult<WaterMarks> {
+    // Python's `//` rounds down, also for a negative number, which the text below then shows.
+    let shown_high = high.or(low.map(|low| low.saturating_mul(4)));
+    let shown_low = low.or(high.map(|high| high.div_euclid(4)));
+    let refused = || {
+        let (high, low) = (shown_high.unwrap_or_default(), shown_low.unwrap_or_default());
+        PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0"))
+    };
+    let unsigned =
+        |limit: Option<i64>| limit.map(|limit| usize::try_from(limit).map_err(|_| refused())).transpose();
+    WaterMarks::with_default(unsigned(high)?, unsigned(low)?, default_high).map_err(|_| refused())
 }
 
 impl Writer for TcpTransport {
@@ -177,6 +181,9 @@ impl Writer for TcpTransport {
         })
     }
 }
+
+/// asyncio: `_FlowControlMixin._set_write_buffer_limits`.
+const DEFAULT_HIGH: usize = 64 * 1024;
 
 /// Blocks per system call: enough that many small writes of one turn cost one call, few enough for the stack.
 const SLICES: usize = 128;

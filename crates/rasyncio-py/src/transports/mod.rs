@@ -8,6 +8,8 @@
 //! Those of a socket of datagrams likewise: `datagram` and what begins with it.
 //! `subprocess` is another kind: a child process, whose bytes move through the transports of its pipes.
 //!
+//! TLS over any of them: `tls`.
+//!
 //! Pipes: `pipe` (what both ends share), `read_pipe`, `write_pipe`.
 //!
 //! Invariant: after each call of a protocol the transport looks at its own state again, because the protocol may have done anything to it.
@@ -28,5 +30,6 @@ pub(crate) mod socket_info;
 pub(crate) mod subprocess;
 pub(crate) mod tcp;
 mod tcp_methods;
+pub(crate) mod tls;
 pub(crate) mod write_pipe;
 mod writing;

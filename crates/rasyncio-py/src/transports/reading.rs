@@ -10,10 +10,40 @@ use rasyncio_core::reactor::Token;
 
 use super::life::Transport;
 use super::tcp::TcpTransport;
+use super::tls::TlsTransport;
 use crate::event_loop::Loop;
 use crate::exceptions;
 use crate::ffi::buffer;
 use crate::ffi::call::{call_method_none, call_method_one};
+use crate::interop::stdlib;
+
+/// How a protocol takes what arrives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Receiver {
+    /// As `bytes`.
+    Copies,
+    /// In memory that it lends (`asyncio.BufferedProtocol`).
+    Lends,
+    /// It is our own TLS.
+    Tls,
+}
+
+impl Receiver {
+    pub(super) fn of(protocol: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Ok(if protocol.is_exact_instance_of::<TlsTransport>() {
+            Self::Tls
+        } else if is_buffered(protocol)? {
+            Self::Lends
+        } else {
+            Self::Copies
+        })
+    }
+}
+
+/// Whether the protocol wants to be read into.
+pub(super) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+    protocol.is_instance(stdlib(protocol.py()).buffered_protocol.bind(protocol.py()))
+}
 
 impl TcpTransport {
     pub(super) fn read_ready(this: &Bound<'_, Self>, event_loop: &Bound<'_, Loop>) -> PyResult<()> {
@@ -21,16 +51,42 @@ impl TcpTransport {
         // An earlier callback of this turn may have paused or closed the transport: its bytes then stay in the kernel.
         let found = this.get().state.with(py, |state| {
             let protocol = state.life.protocol.as_ref().filter(|_| state.life.is_reading())?;
-            Some((state.life.token?, protocol.clone_ref(py), state.buffered))
+            Some((state.life.token?, protocol.clone_ref(py), state.receiver))
         });
-        let Some((token, protocol, buffered)) = found else {
+        let Some((token, protocol, receiver)) = found else {
             return Ok(());
         };
         let protocol = protocol.bind(py);
-        if buffered {
-            Self::read_into_protocol(this, event_loop, token, protocol)
-        } else {
-            Self::read_copy(this, event_loop, token, protocol)
+        match receiver {
+            Receiver::Copies => Self::read_copy(this, event_loop, token, protocol),
+            Receiver::Lends => Self::read_into_protocol(this, event_loop, token, protocol),
+            Receiver::Tls => Self::read_cipher_text(this, event_loop, token, protocol),
+        }
+    }
+
+    fn read_cipher_text(
+        this: &Bound<'_, Self>,
+        event_loop: &Bound<'_, Loop>,
+        token: Token,
+        protocol: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = this.py();
+        let tls = protocol.cast_exact::<TlsTransport>()?;
+        let received = event_loop.get().with_scratch(py, |scratch| {
+            let received = event_loop.get().with_reactor(py, |reactor| reactor.receive(token, scratch))?;
+            if let Ok(count) = &received {
+                tls.get().feed(py, &scratch[..*count])?;
+            }
+            PyResult::Ok(received)
+        })?;
+        match received {
+            Ok(0) => Self::read_end(this, protocol),
+            Ok(_) => TlsTransport::on_fed(tls).or_else(|error| {
+                // asyncio's TLS is a BufferedProtocol.
+                let message = "Fatal error: protocol.buffer_updated() call failed.";
+                Self::fatal_error(this, error, message)
+            }),
+            Err(error) => Self::read_failed(this, &error),
         }
     }
 

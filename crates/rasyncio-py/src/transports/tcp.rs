@@ -13,6 +13,7 @@ use rasyncio_core::reactor::Operation;
 
 use super::flow_control::{Output, Sending};
 use super::life::{Life, Transport};
+use super::reading::Receiver;
 use super::registration::Registered;
 use super::socket_info::{Endpoint, Socket, SocketTransport};
 use crate::event_loop::{Loop, Server, Source};
@@ -21,7 +22,6 @@ use crate::ffi::cell::GilCell;
 use crate::ffi::context;
 use crate::ffi::finalize::Finalize;
 use crate::futures::Future;
-use crate::interop::stdlib;
 
 /// A connection, made by `create_connection()` and by servers.
 ///
@@ -38,8 +38,7 @@ pub(crate) struct TcpTransport {
 /// The changing part.
 pub(super) struct State {
     pub(super) life: Life,
-    /// The protocol lends its own memory (`asyncio.BufferedProtocol`).
-    pub(super) buffered: bool,
+    pub(super) receiver: Receiver,
     pub(super) server: Option<Py<Server>>,
     pub(super) endpoint: Endpoint,
     pub(super) output: Output,
@@ -95,7 +94,7 @@ impl TcpTransport {
         }
         let state = State {
             life: Life::new(protocol),
-            buffered: is_buffered(protocol)?,
+            receiver: Receiver::of(protocol)?,
             server: server.as_ref().map(|server| server.clone_ref(py)),
             endpoint,
             output: Output::default(),
@@ -171,11 +170,6 @@ impl SocketTransport for TcpTransport {
     fn endpoint<R>(&self, py: Python<'_>, look: impl FnOnce(&mut Endpoint) -> R) -> R {
         self.state.with(py, |state| look(&mut state.endpoint))
     }
-}
-
-/// Whether the protocol wants to be read into.
-pub(super) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
-    protocol.is_instance(stdlib(protocol.py()).buffered_protocol.bind(protocol.py()))
 }
 
 impl Loop {

@@ -5,8 +5,9 @@ use pyo3::prelude::*;
 
 use super::flow_control::Writer;
 use super::life::Transport;
+use super::reading::Receiver;
 use super::socket_info::SocketTransport;
-use super::tcp::{TcpTransport, is_buffered};
+use super::tcp::TcpTransport;
 use crate::event_loop::Loop;
 use crate::interop::{load, stdlib};
 
@@ -49,10 +50,10 @@ impl TcpTransport {
 
     /// Sets the protocol that is called from now on.
     fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
-        let buffered = is_buffered(protocol)?;
+        let receiver = Receiver::of(protocol)?;
         let kept = protocol.clone().unbind();
         let old = self.state.with(protocol.py(), |state| {
-            state.buffered = buffered;
+            state.receiver = receiver;
             state.life.protocol.replace(kept)
         });
         drop(old);

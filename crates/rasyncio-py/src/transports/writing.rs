@@ -12,7 +12,9 @@ use rasyncio_core::reactor::Operation;
 
 use super::flow_control::{Sending, Writer};
 use super::life::Transport;
+use super::reading::Receiver;
 use super::tcp::{State, TcpTransport};
+use super::tls::TlsTransport;
 use crate::event_loop::Loop;
 use crate::exceptions;
 use crate::interop::stdlib;
@@ -56,6 +58,28 @@ impl TcpTransport {
         Self::collect(this, blocks.into_iter(), "writelines")
     }
 
+    /// Sends cipher text.
+    pub(super) fn write_block(this: &Bound<'_, Self>, block: PyBackedBytes) -> PyResult<()> {
+        Self::collect(this, std::iter::once(block), "write")
+    }
+
+    /// Calls for a flush at the end of the turn, for which TLS collects plain text.
+    pub(super) fn flush_soon(this: &Bound<'_, Self>) {
+        let py = this.py();
+        let own = this.get();
+        let is_known = own.state.with(py, |state| match state.output.sending {
+            Sending::Idle => {
+                state.output.sending = Sending::Collected;
+                false
+            }
+            Sending::Collected => true,
+            Sending::Refused => false,
+        });
+        if !is_known {
+            own.event_loop.get().flush_later(py, this.clone().unbind());
+        }
+    }
+
     /// Queues blocks, none of them empty.
     fn collect(
         this: &Bound<'_, Self>,
@@ -94,12 +118,28 @@ impl TcpTransport {
 
     /// The end of a turn in which the transport collected bytes. Fails only with what must end the program.
     pub(crate) fn flush(this: &Bound<'_, Self>, _event_loop: &Bound<'_, Loop>) -> PyResult<()> {
+        let own = this.get();
+        if own.state.with(this.py(), |state| state.receiver == Receiver::Tls) {
+            // TLS may have to tell the protocol to pause.
+            return own.in_context(this.py(), || Self::send_collected(this));
+        }
         Self::send_collected(this)
     }
 
     /// Sends what this turn collected now; the kernel's last refusal is respected.
     pub(super) fn send_collected(this: &Bound<'_, Self>) -> PyResult<()> {
-        let collected = this.get().state.with(this.py(), |state| state.output.sending == Sending::Collected);
+        let cell = &this.get().state;
+        let (collected, tls) = cell.with(this.py(), |state| {
+            let is_tls = state.receiver == Receiver::Tls;
+            let tls = state.life.protocol.as_ref().filter(|_| is_tls);
+            (state.output.sending == Sending::Collected, tls.map(|tls| tls.clone_ref(this.py())))
+        });
+        let Some(tls) = tls else {
+            return if collected { Self::send_queue(this).map(drop) } else { Ok(()) };
+        };
+        // What it collected comes first.
+        TlsTransport::flush(tls.bind(this.py()).cast_exact::<TlsTransport>()?)?;
+        let collected = cell.with(this.py(), |state| state.output.sending == Sending::Collected);
         if collected { Self::send_queue(this).map(drop) } else { Ok(()) }
     }
 
@@ -265,7 +305,7 @@ pub(super) fn block(data: &Bound<'_, PyAny>) -> PyResult<PyBackedBytes> {
 }
 
 /// The bytes of any bytes-like object, which is what `writelines()` takes.
-fn any_block(data: &Bound<'_, PyAny>) -> PyResult<PyBackedBytes> {
+pub(super) fn any_block(data: &Bound<'_, PyAny>) -> PyResult<PyBackedBytes> {
     if data.is_exact_instance_of::<PyBytes>() {
         return block(data);
     }

@@ -10,8 +10,9 @@ use rasyncio_core::net::{AcceptBackoff, AcceptFailure};
 use rasyncio_core::reactor::{Accepted, Operation, Token};
 
 use super::Server;
-use crate::coroutines::{Coroutine, wait_for};
-use crate::event_loop::{Loop, Source, tls};
+use crate::coroutines::{Coroutine, wait_holding};
+use crate::event_loop::tls::End;
+use crate::event_loop::{Loop, Source};
 use crate::exceptions::{self, Raised};
 use crate::ffi::cell::GilCell;
 use crate::ffi::context;
@@ -150,9 +151,9 @@ impl Listener {
             return Ok(());
         };
         let waiter = Server::future(self.server.bind(py))?;
-        let tls = options.protocol(event_loop, protocol, Some(waiter.bind(py)), true)?;
-        TcpTransport::from_accepted(event_loop, accepted.fd, accepted.peer, &tls, owner)?;
-        let transport = tls::application_transport(&tls)?;
+        let transport = options.attach(event_loop, protocol, waiter.bind(py), End::Server, |tls| {
+            TcpTransport::from_accepted(event_loop, accepted.fd, accepted.peer, tls, owner)
+        })?;
         let handshake = shake_hands(event_loop, &waiter, protocol, &transport)?;
         event_loop.call_method1(intern!(py, "create_task"), (handshake,))?;
         Ok(())
@@ -250,18 +251,20 @@ fn shake_hands<'py>(
 ) -> PyResult<Bound<'py, Coroutine>> {
     let py = event_loop.py();
     let waiter = waiter.clone_ref(py).into_any();
-    let event_loop = event_loop.clone().unbind();
-    let (protocol, transport) = (protocol.clone().unbind(), transport.clone().unbind());
+    let held = [event_loop.as_any(), protocol, transport].map(|object| object.clone().unbind());
     Coroutine::make(py, "EventLoop._accept_connection", async move {
-        let outcome = wait_for(waiter).await;
+        let (outcome, [event_loop, protocol, transport]) = wait_holding(waiter, held).await;
         Python::attach(|py| {
-            if let Err(error) = outcome {
+            let event_loop = event_loop.bind(py).cast::<Loop>()?;
+            // On a closed loop nothing can be closed in order any more.
+            if let Err(error) = outcome
+                && event_loop.get().check_usable().is_ok()
+            {
                 let transport = transport.bind(py);
                 transport.call_method0(intern!(py, "close"))?;
                 // A handshake fails for the peer's reasons, so it is news in debug mode only.
                 if event_loop.get().is_debug(py) || must_propagate(py, &error) {
                     let protocol = protocol.bind(py);
-                    let event_loop = event_loop.bind(py);
                     report_connection(event_loop, &error, Some(protocol), Some(transport))?;
                 }
             }
