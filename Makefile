@@ -3,11 +3,13 @@
 # PYTHON=    the interpreter to build for and test with; each gets its own environment, wheel and cargo target
 # ARGS=      more arguments for pytest, or for the program that a target runs
 # TARGET=    where cargo builds, one folder per interpreter below it
+# JOBS=      how many tests run at once, where they do
 # PROFILE=   how the wheel is built: `release`, or `testing`, which takes a third of the time and checks for overflows
 
 PYTHON ?= python3
 TARGET ?= target
 PROFILE ?= release
+JOBS ?= 2
 ARGS ?=
 
 SHELL := bash
@@ -100,8 +102,23 @@ test-rust: $(ENVIRONMENT)/.made ## Tests of the core and of the load program of 
 	cargo test --locked $(ECHO_CLIENT)
 
 .PHONY: test-py
-test-py: $(ENVIRONMENT)/.test $(WHEEL) ## All tests in Python, or ARGS="tests/behaviour -k name"
+test-py: $(if $(strip $(ARGS)),test-some,test-parallel test-alone) ## All tests in Python, or ARGS="tests/behaviour -k name"
+
+.PHONY: test-some
+test-some: $(ENVIRONMENT)/.test $(WHEEL)
 	$(PYTEST) $(ARGS)
+
+# Those that watch memory, use every core by themselves, or start servers and measure time, run alone and last.
+ALONE := tests/conformance tests/ecosystem tests/examples tests/soak benches
+PARALLEL := $(filter-out $(ALONE) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
+
+.PHONY: test-parallel
+test-parallel: $(ENVIRONMENT)/.test $(WHEEL)
+	$(PYTEST) -n $(JOBS) $(PARALLEL)
+
+.PHONY: test-alone
+test-alone: $(ENVIRONMENT)/.test $(WHEEL)
+	$(PYTEST) $(ALONE)
 
 .PHONY: conformance
 conformance: $(ENVIRONMENT)/.test $(WHEEL) ## CPython's own test.test_asyncio on rasyncio: passed, failed, excluded
