@@ -1,4 +1,4 @@
-"""Cancelled at every await: connecting, accepting, receiving and sending leak no descriptor and lose no byte.
+"""Cancelled at every await: connecting, accepting, receiving, sending, starting children.
 
 Each operation is cancelled after 0, 1, 2... steps of the loop, until one attempt gets through before that.
 """
@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from child_processes import FOREVER, children, ended, started
 from net_peers import (
     MORE_THAN_FITS,
     Recorder,
@@ -242,3 +243,24 @@ def test_open_connection_under_a_timeout_leaks_nothing(loop: Any, run: Any) -> N
 
     with stalled_address() as stalled, no_socket_left():
         run(main())
+
+
+@pytest.mark.parametrize("pipes", [{}, {"stdin": -1}, {"stdin": -1, "stdout": -1, "stderr": -1}], ids=len)
+def test_starting_a_child_leaves_nothing(loop: Any, run: Any, pipes: dict[str, int]) -> None:
+    async def main() -> None:
+        before = children()
+
+        async def attempt(steps: int) -> bool:
+            made = await cancelled_after(steps, started(loop, *FOREVER, **pipes))
+            if made is not None:
+                made[0].kill()
+                await ended(*made)
+            assert children() == before
+            return made is not None
+
+        for _ in range(3):
+            await at_every_step(attempt)
+        # The pipes of a child that was cancelled are closed in the turns after it.
+        await kernel_asked()
+
+    run(main())

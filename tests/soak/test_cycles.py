@@ -425,3 +425,26 @@ def test_a_cycle_through_it_is_collected(
     gc.collect()
     gc.collect()
     assert [reference() for reference in references if reference() is not None] == []
+
+
+def test_a_collection_may_begin_while_an_object_is_made(script: Any) -> None:
+    """Up to Python 3.12 an object's dictionary is made before the object is filled in."""
+    finished = script(
+        """
+        import asyncio, gc
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            gc.set_threshold(1, 1, 1)
+            pipe = asyncio.subprocess.PIPE
+            for _ in range(20):
+                loop.create_future().cancel()
+                await asyncio.ensure_future(asyncio.sleep(0))
+                loop.call_later(0, aio.Lock)
+                process = await asyncio.create_subprocess_exec("cat", stdin=pipe, stdout=pipe)
+                assert await process.communicate(b"hello") == (b"hello", None)
+
+        aio.run(main())
+        """
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")

@@ -3,6 +3,9 @@
 //! A frozen PyO3 class hands out `&T` for nothing, where a mutable one checks a borrow flag on every method; the state
 //! that changes lives in these cells instead. Invariant: nothing inside of `with` calls Python or drops a Python object;
 //! what is replaced is handed out and dropped by the caller, after the cell is free again.
+//!
+//! A cell of zeroes reads as one that is being changed: up to Python 3.12 the interpreter makes an object's dictionary before PyO3 has filled in the
+//! object, and that may begin a garbage collection. So a class with `dict` shows the collector only what it finds with a free cell.
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,12 +14,12 @@ use pyo3::Python;
 
 /// A value that any attached thread may change, one at a time.
 pub(crate) struct GilCell<T> {
-    busy: AtomicBool,
+    free: AtomicBool,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: `with` admits one thread at a time: on a build with a GIL because the closure cannot release it (the `busy` flag turns a
-// nested entry into a panic), on a free-threaded build because `busy` is taken like a lock.
+// SAFETY: `with` admits one thread at a time: on a build with a GIL because the closure cannot release it (the `free` flag turns a
+// nested entry into a panic), on a free-threaded build because the flag is taken like a lock.
 unsafe impl<T: Send> Sync for GilCell<T> {}
 
 struct Release<'a>(&'a AtomicBool);
@@ -24,13 +27,13 @@ struct Release<'a>(&'a AtomicBool);
 impl Drop for Release<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        self.0.store(true, Ordering::Release);
     }
 }
 
 impl<T> GilCell<T> {
     pub(crate) const fn new(value: T) -> Self {
-        Self { busy: AtomicBool::new(false), value: UnsafeCell::new(value) }
+        Self { free: AtomicBool::new(true), value: UnsafeCell::new(value) }
     }
 
     /// Reads or changes the value. `change` must neither call Python nor drop a Python object.
@@ -38,7 +41,7 @@ impl<T> GilCell<T> {
     #[expect(clippy::inline_always, reason = "on the way of each step of a task")]
     pub(crate) fn with<R>(&self, _py: Python<'_>, change: impl FnOnce(&mut T) -> R) -> R {
         self.enter();
-        let _release = Release(&self.busy);
+        let _release = Release(&self.free);
         // SAFETY: `enter` made this the only live reference until `_release` is dropped.
         change(unsafe { &mut *self.value.get() })
     }
@@ -46,10 +49,10 @@ impl<T> GilCell<T> {
     /// Lets the garbage collector look at the value. A value that is being changed at this moment is passed over: what it
     /// holds then counts as reachable.
     pub(crate) fn peek<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
-        if self.busy.swap(true, Ordering::Acquire) {
+        if !self.free.swap(false, Ordering::Acquire) {
             return None;
         }
-        let _release = Release(&self.busy);
+        let _release = Release(&self.free);
         // SAFETY: as in `with`; the flag was free and is ours now.
         Some(look(unsafe { &*self.value.get() }))
     }
@@ -62,13 +65,13 @@ impl<T> GilCell<T> {
     #[inline]
     fn enter(&self) {
         // With a GIL no other thread can be inside, so a plain load and store do: no locked instruction.
-        assert!(!self.busy.load(Ordering::Relaxed), "state entered twice");
-        self.busy.store(true, Ordering::Relaxed);
+        assert!(self.free.load(Ordering::Relaxed), "state entered twice");
+        self.free.store(false, Ordering::Relaxed);
     }
 
     #[cfg(Py_GIL_DISABLED)]
     fn enter(&self) {
-        while self.busy.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        while self.free.compare_exchange_weak(true, false, Ordering::Acquire, Ordering::Relaxed).is_err() {
             std::thread::yield_now();
         }
     }

@@ -281,8 +281,7 @@ impl ReadPipeTransport {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.end.visit(&visit)?;
-        self.held.peek(|held| held.visit(&visit)).unwrap_or(Ok(()))
+        self.held.peek(|held| self.end.visit(&visit).and_then(|()| held.visit(&visit))).unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {

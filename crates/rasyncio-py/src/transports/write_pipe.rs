@@ -406,8 +406,8 @@ impl WritePipeTransport {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.end.visit(&visit)?;
-        self.state.peek(|state| state.held.visit(&visit)).unwrap_or(Ok(()))
+        let look = |state: &State| self.end.visit(&visit).and_then(|()| state.held.visit(&visit));
+        self.state.peek(look).unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {

@@ -236,9 +236,12 @@ impl SubprocessTransport {
     }
 
     fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.context)?;
-        visit.call(&self.extra)?;
-        self.state.peek(|state| state.visit(visit)).unwrap_or(Ok(()))
+        let look = |state: &State| {
+            visit.call(&self.context)?;
+            visit.call(&self.extra)?;
+            state.visit(visit)
+        };
+        self.state.peek(look).unwrap_or(Ok(()))
     }
 
     fn clear(&self, py: Python<'_>) {

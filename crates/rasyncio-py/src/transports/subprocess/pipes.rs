@@ -145,7 +145,7 @@ impl PipeProtocol {
 }
 
 /// The protocol of a pipe from the child's standard output or error.
-#[pyclass(frozen, extends = PipeProtocol, weakref, name = "ReadSubprocessPipeProto", module = "rasyncio")]
+#[pyclass(frozen, extends = PipeProtocol, name = "ReadSubprocessPipeProto", module = "rasyncio")]
 pub(crate) struct ReadPipeProtocol;
 
 #[pymethods]
