@@ -269,6 +269,187 @@ def test_stop_iteration_from_a_thread_is_no_result(loop: Any, run: Any) -> None:
     run(main)
 
 
+def test_a_closed_loop_calls_nothing_in_threads(loop: Any) -> None:
+    loop.close()
+    with pytest.raises(RuntimeError, match=r"^Event loop is closed$"):
+        loop.run_in_executor(None, print)
+    with (
+        concurrent.futures.ThreadPoolExecutor(1) as executor,
+        pytest.raises(RuntimeError, match=r"^Event loop is closed$"),
+    ):
+        loop.run_in_executor(executor, print)
+
+
+def test_an_executor_that_was_shut_down_says_so_itself(loop: Any) -> None:
+    executor = concurrent.futures.ThreadPoolExecutor(1)
+    executor.shutdown()
+    with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
+        loop.run_in_executor(executor, print)
+
+
+def test_debug_mode_refuses_coroutines_and_what_cannot_be_called(loop: Any) -> None:
+    async def work() -> None: ...
+
+    loop.set_debug(True)
+    coroutine = work()
+    for thing in (work, coroutine):
+        with pytest.raises(TypeError, match=r"^coroutines cannot be used with run_in_executor\(\)$"):
+            loop.run_in_executor(None, thing)
+    coroutine.close()
+    with pytest.raises(TypeError, match=r"^a callable object was expected by run_in_executor\(\), got 42$"):
+        loop.run_in_executor(None, 42)
+
+
+class Executor(concurrent.futures.ThreadPoolExecutor):
+    """A default executor whose shutdown a test can look at, and make fail."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        super().__init__(1)
+        self.error = error
+        self.shutdowns: list[bool] = []
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self.shutdowns.append(wait)
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        if self.error is not None:
+            raise self.error
+
+
+def test_any_executor_is_shut_down_by_its_own_method(loop: Any, run: Any) -> None:
+    executor = Executor()
+    loop.set_default_executor(executor)
+    run(loop.shutdown_default_executor())
+    assert executor.shutdowns == [True]
+    loop.close()
+    assert executor.shutdowns == [True, False]
+
+
+def test_what_a_shutdown_raises_comes_through(loop: Any, run: Any) -> None:
+    error = ZeroDivisionError("of the executor")
+    executor = Executor(error)
+    loop.set_default_executor(executor)
+    with pytest.raises(ZeroDivisionError) as caught:
+        run(loop.shutdown_default_executor())
+    assert caught.value is error
+    executor.error = None
+
+
+def test_two_shutdowns_at_once(loop: Any, run: Any) -> None:
+    async def main() -> None:
+        await loop.run_in_executor(None, abs, 1)
+        await asyncio.gather(loop.shutdown_default_executor(), loop.shutdown_default_executor())
+
+    run(main)
+
+
+def test_the_shutdown_lets_the_loop_go_on(loop: Any, run: Any) -> None:
+    release = threading.Event()
+
+    async def main() -> None:
+        busy = loop.run_in_executor(None, release.wait, 20)
+        shutdown = asyncio.ensure_future(loop.shutdown_default_executor())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not shutdown.done()
+        release.set()
+        await shutdown
+        assert await busy
+
+    run(main)
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 13), reason="before 3.13 a cancelled shutdown waits for the threads"
+)
+def test_a_cancelled_shutdown_does_not_wait(loop: Any, run: Any) -> None:
+    release = threading.Event()
+
+    async def main() -> None:
+        busy = loop.run_in_executor(None, release.wait, 20)
+        shutdown = asyncio.ensure_future(loop.shutdown_default_executor())
+        await asyncio.sleep(0)
+        shutdown.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await shutdown
+        assert not release.is_set()
+        release.set()
+        assert await busy
+
+    run(main)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="from 3.13 on a cancelled shutdown waits for nothing")
+def test_a_cancelled_shutdown_waits_for_the_threads_nevertheless(loop: Any, run: Any) -> None:
+    release = threading.Event()
+
+    async def main() -> None:
+        loop.run_in_executor(None, release.wait, 20)
+        shutdown = asyncio.ensure_future(loop.shutdown_default_executor())
+        await asyncio.sleep(0)
+        timer = threading.Timer(0.05, release.set)
+        timer.start()
+        shutdown.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await shutdown
+        assert release.is_set()
+        timer.join()
+
+    run(main)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the timeout came with 3.12")
+@pytest.mark.parametrize("timeout", [None, 20, 20.5])
+def test_a_shutdown_in_time_warns_of_nothing(loop: Any, run: Any, timeout: Any) -> None:
+    async def main() -> None:
+        await loop.run_in_executor(None, abs, 1)
+        assert await loop.shutdown_default_executor(timeout) is None
+
+    run(main)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="the timeout came with 3.12")
+def test_there_is_no_timeout_yet(loop: Any) -> None:
+    with pytest.raises(TypeError, match=r"shutdown_default_executor\(\) got an unexpected keyword argument"):
+        loop.shutdown_default_executor(timeout=1)
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 13), reason="3.12.1 has the timeout but waits for the threads all the same"
+)
+@pytest.mark.parametrize("timeout", [0, -1])
+def test_a_shutdown_without_patience(loop: Any, run: Any, timeout: int) -> None:
+    release = threading.Event()
+    executor = Executor()
+    loop.set_default_executor(executor)
+
+    async def main() -> None:
+        busy = loop.run_in_executor(None, release.wait, 20)
+        text = rf"^The executor did not finishing joining its threads within {timeout} seconds\.$"
+        with pytest.warns(RuntimeWarning, match=text) as caught:
+            await loop.shutdown_default_executor(timeout)
+        assert caught[0].filename == __file__
+        assert executor.shutdowns == [True, False]
+        release.set()
+        assert await busy
+
+    run(main)
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 13), reason="before 3.13 no error of the executor's is taken for this"
+)
+def test_a_timeout_of_the_executor_s_own_is_taken_for_the_shutdown_s(loop: Any, run: Any) -> None:
+    class Impatient(Executor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            super().shutdown(wait, cancel_futures=cancel_futures)
+            if self.shutdowns == [True]:
+                raise TimeoutError("of the executor")
+
+    loop.set_default_executor(Impatient())
+    with pytest.warns(RuntimeWarning, match="within None seconds"):
+        run(loop.shutdown_default_executor())
+
+
 @pytest.fixture(scope="session")
 def tracker_of_processes() -> None:
     """multiprocessing's helper process, which lives until the end, must not be counted as a test's leak."""

@@ -1,13 +1,11 @@
 //! Debug mode and exception handlers.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use rasyncio_core::clock::monotonic;
 
 use super::{Loop, Ready};
 use crate::exceptions::Raised;
@@ -29,9 +27,10 @@ impl Loop {
     pub(super) fn run_entry_timed(this: &Bound<'_, Self>, entry: Ready) -> PyResult<()> {
         let py = this.py();
         let shown = Shown::of(py, &entry);
-        let begun = monotonic();
+        // asyncio: by the loop's own clock, which a program may have replaced.
+        let begun = Self::now(this)?;
         let outcome = Self::run_entry(this, entry);
-        let seconds = monotonic() - begun;
+        let seconds = Self::now(this)? - begun;
         let limit = this.get().settings.with(py, |settings| settings.slow_callback_duration);
         if seconds >= limit {
             let logger = stdlib(py).logger.bind(py);
@@ -39,34 +38,6 @@ impl Loop {
             logger.call_method1(intern!(py, "warning"), ("Executing %s took %.3f seconds", text, seconds))?;
         }
         outcome
-    }
-
-    /// Debug mode: reports a wait for the kernel that was long, as asyncio's selector does when it logs at DEBUG or INFO.
-    pub(super) fn report_slow_wait(
-        this: &Bound<'_, Self>,
-        timeout: Option<Duration>,
-        seconds: f64,
-        events: usize,
-    ) -> PyResult<()> {
-        let py = this.py();
-        let level: i32 = if seconds >= 1.0 { 20 } else { 10 };
-        let logger = stdlib(py).logger.bind(py);
-        if !logger.call_method1(intern!(py, "isEnabledFor"), (level,))?.is_truthy()? {
-            return Ok(());
-        }
-        let log = intern!(py, "log");
-        let milliseconds = seconds * 1e3;
-        match timeout {
-            None => {
-                logger.call_method1(log, (level, "poll took %.3f ms: %s events", milliseconds, events))?;
-            }
-            Some(timeout) => {
-                let asked = timeout.as_secs_f64() * 1e3;
-                let text = "poll %.3f ms took %.3f ms: %s events";
-                logger.call_method1(log, (level, text, asked, milliseconds, events))?;
-            }
-        }
-        Ok(())
     }
 
     /// Debug mode: coroutines remember where they were made while the loop runs.

@@ -163,7 +163,8 @@ impl Shutdown {
             timer.bind(py).call_method0(intern!(py, "cancel"))?;
         }
         match outcome {
-            Err(error) if timeout.is_some() && error.is_instance_of::<PyTimeoutError>(py) => {
+            // asyncio: one of the executor's own is no other.
+            Err(error) if py.version_info() >= (3, 12) && error.is_instance_of::<PyTimeoutError>(py) => {
                 warn_of_timeout(py, timeout)?;
                 shutdown(self.executor.bind(py), false)
             }
@@ -178,7 +179,7 @@ impl Shutdown {
 }
 
 fn warn_of_timeout(py: Python<'_>, timeout: Option<&Py<PyAny>>) -> PyResult<()> {
-    let seconds = timeout.map_or_else(|| Ok(String::new()), |timeout| text(timeout.bind(py)))?;
+    let seconds = timeout.map_or_else(|| Ok("None".to_owned()), |timeout| text(timeout.bind(py)))?;
     let message = format!("The executor did not finishing joining its threads within {seconds} seconds.");
     let category = py.get_type::<PyRuntimeWarning>();
     // Level 1 is who awaits: a Rust coroutine has no frame of its own.

@@ -14,7 +14,6 @@ use std::sync::atomic::Ordering;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use rasyncio_core::clock::monotonic;
 use rasyncio_core::reactor::{Completion, Operation};
 use rasyncio_core::scheduler::{Poll, ReadyQueue, Timers, timeout_until};
 
@@ -118,11 +117,7 @@ impl Loop {
             // A look does not block: no other thread needs the interpreter lock for it.
             wait.run();
         } else {
-            let begun = own.is_debug(py).then(monotonic);
             py.detach(|| wait.run());
-            if let Some(begun) = begun {
-                Self::report_slow_wait(this, timeout, monotonic() - begun, completions.len())?;
-            }
         }
         own.with_reactor(py, |reactor| reactor.finish_wait(wait, completions))?
             .map_err(|error| exceptions::os_error(&error))?;
@@ -145,8 +140,9 @@ impl Loop {
     fn queue_due_timers(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
         let own = this.get();
-        // asyncio: a timer that is due within the clock's resolution is due.
-        let end_time = Self::now(this)? + CLOCK_RESOLUTION;
+        // asyncio: a timer that is due within the clock's resolution is due; within the next number, where numbers are that large.
+        let now = Self::now(this)?;
+        let end_time = (now + CLOCK_RESOLUTION).max(now.next_up());
         loop {
             let due = own.timers.with(py, |timers| {
                 timers.pop_due(end_time, |timer| timer.bind(py).as_super().get().is_cancelled(py))
