@@ -30,14 +30,7 @@ from net_peers import (
     until,
 >>>>>>> f636e2a (TLS in Rust: one transport over any carrier, cipher text handed up and down without a Python call; coroutines show what suspended bodies hold)
 )
-from tls_peers import (
-    NAME,
-    SIDES,
-    TlsPeer,
-    client_context,
-    server_context,
-    tls_connection,
-)
+from tls_peers import NAME, SIDES, TlsPeer, client_context, server_context, tls_connection
 
 
 class Echo(Recorder):
