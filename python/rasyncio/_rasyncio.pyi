@@ -617,14 +617,7 @@ class _Loop:
 
 # asyncio takes only thread pools for `set_default_executor()`; its interface leaves that open.
 class EventLoop(_Loop, asyncio.AbstractEventLoop):  # type: ignore[misc]
-    """rasyncio's event loop. What stands here is not native yet and raises NotImplementedError."""
-
-    async def connect_read_pipe(
-        self, protocol_factory: Callable[[], _ProtocolT], pipe: Any
-    ) -> tuple[asyncio.ReadTransport, _ProtocolT]: ...
-    async def connect_write_pipe(
-        self, protocol_factory: Callable[[], _ProtocolT], pipe: Any
-    ) -> tuple[asyncio.WriteTransport, _ProtocolT]: ...
+    """rasyncio's event loop."""
 
 if sys.version_info >= (3, 14):
     class EventLoopPolicy(events._BaseDefaultEventLoopPolicy):

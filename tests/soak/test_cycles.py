@@ -392,11 +392,7 @@ def tls_handshake_when_its_loop_is_closed(loop: Any, implementation: Any, marker
         marker.link = plain, protocol
         protocol.marker = marker  # type: ignore[attr-defined]
         task = asyncio.ensure_future(own.start_tls(plain, protocol, client_context(), server_hostname=NAME))
-<<<<<<< HEAD
         task._log_destroy_pending = False
-=======
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
->>>>>>> f636e2a (TLS in Rust: one transport over any carrier, cipher text handed up and down without a Python call; coroutines show what suspended bodies hold)
         protocol.task = task  # type: ignore[attr-defined]
         await kernel_asked()
         sock.close()

@@ -188,6 +188,7 @@ impl Waiters {
     }
 
     /// Takes everybody out and wakes who is not done yet.
+    #[cfg(Py_3_13)]
     pub(crate) fn release_all(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let Some(deque) = self.existing(value.py()) else {
             return Ok(());
