@@ -277,7 +277,7 @@ def test_a_transport_says_how_it_sends_files(loop: Any, run: Any, file: Any) -> 
 
     async def main() -> None:
         connection = await Connection.make()
-        mode: Any = constants._SendfileMode  # type: ignore[attr-defined]
+        mode: Any = constants._SendfileMode
         assert connection.transport._sendfile_compatible is mode.TRY_NATIVE
         assert type(connection.transport)._sendfile_compatible is mode.TRY_NATIVE
         await connection.end()
