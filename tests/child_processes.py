@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+from multiprocessing import resource_tracker
 from typing import Any
 
 from net_peers import soon
@@ -79,13 +80,14 @@ async def returncode_of(loop: asyncio.AbstractEventLoop, *command: Any, **option
 
 
 def children() -> list[int]:
-    """The numbers of this process' children, zombies too."""
+    """The numbers of this process' children, zombies too, but for the one that multiprocessing keeps."""
+    tracker = getattr(resource_tracker._resource_tracker, "_pid", None)
     found: list[int] = []
     for thread in os.listdir("/proc/self/task"):
         # A thread may end meanwhile.
         with contextlib.suppress(FileNotFoundError), open(f"/proc/self/task/{thread}/children") as file:
             found += map(int, file.read().split())
-    return sorted(found)
+    return sorted(pid for pid in found if pid != tracker)
 
 
 def is_zombie(pid: int) -> bool:
