@@ -417,7 +417,7 @@ def test_there_is_no_timeout_yet(loop: Any) -> None:
     sys.version_info < (3, 13), reason="3.12.1 has the timeout but waits for the threads all the same"
 )
 @pytest.mark.parametrize("timeout", [0, -1])
-def test_a_shutdown_without_patience(loop: Any, run: Any, timeout: int) -> None:
+def test_a_shutdown_without_patience(loop: Any, run: Any, implementation: Any, timeout: int) -> None:
     release = threading.Event()
     executor = Executor()
     loop.set_default_executor(executor)
@@ -427,7 +427,9 @@ def test_a_shutdown_without_patience(loop: Any, run: Any, timeout: int) -> None:
         text = rf"^The executor did not finishing joining its threads within {timeout} seconds\.$"
         with pytest.warns(RuntimeWarning, match=text) as caught:
             await loop.shutdown_default_executor(timeout)
-        assert caught[0].filename == __file__
+        # Up to 3.13 an exception is thrown into a native awaitable without the frame of the one who awaits it.
+        if implementation.is_oracle or sys.version_info >= (3, 14):
+            assert caught[0].filename == __file__
         assert executor.shutdowns == [True, False]
         release.set()
         assert await busy
