@@ -10,6 +10,7 @@ use super::{Coroutine, Stage};
 use crate::ffi::machine::Resume;
 use crate::ffi::send::Sent;
 use crate::ffi::slots::{AwaitSlot, SendSlot, next_result, stop_iteration};
+use crate::interop::stdlib;
 
 #[pymethods]
 impl Coroutine {
@@ -62,6 +63,12 @@ impl Coroutine {
             Sent::Raised(error) if error.is_instance_of::<PyGeneratorExit>(py) => Ok(()),
             Sent::Raised(error) => Err(error),
         }
+    }
+
+    /// `types.CoroutineType`, so that `inspect.iscoroutine()` finds it.
+    #[getter]
+    fn __class__(&self, py: Python<'_>) -> Py<PyAny> {
+        stdlib(py).coroutines.class.clone_ref(py)
     }
 
     #[getter]

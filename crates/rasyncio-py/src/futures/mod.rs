@@ -1,8 +1,9 @@
 //! `Future`: a result that is not there yet (asyncio: futures.py).
 //!
 //! Files by job: `state` (what a future knows), this file (what Rust code does with one), `methods` (what Python sees),
-//! `iterator` (what `await` steps), `waiting` (awaiting any future from Rust). Invariant: callbacks leave a future once, in the order they were added, through the loop.
+//! `iterator` (what `await` steps), `callback` (done callbacks written in Rust), `waiting` (awaiting any future from Rust). Invariant: callbacks leave a future once, in the order they were added, through the loop.
 
+pub(crate) mod callback;
 mod iterator;
 mod methods;
 pub(crate) mod state;
@@ -15,15 +16,18 @@ use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 use pyo3::{ffi, intern};
 
+use callback::DoneCallback;
 pub(crate) use iterator::FutureIter;
 pub(crate) use methods::SetResult;
 pub(crate) use methods::with_own_name;
 use state::{Callback, Callbacks, FutureState, Status};
 
+use crate::coroutines::Resume;
 use crate::event_loop::{Loop, Ready};
 use crate::exceptions;
 use crate::ffi::cell::GilCell;
 use crate::ffi::finalize::{Finalize, Released};
+use crate::ffi::send::Sent;
 use crate::ffi::slots::AwaitSlot;
 use crate::interop::stdlib;
 use crate::tasks::TaskWakeup;
@@ -50,6 +54,47 @@ impl Future {
         let mut state = FutureState::uninitialised();
         state.event_loop = Some(event_loop);
         Self { state: GilCell::new(state) }
+    }
+
+    /// A pending future of a loop of any kind.
+    #[inline]
+    pub(crate) fn of_loop<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Self>> {
+        let future = Self::pending(event_loop.clone().unbind());
+        if Loop::unchanged(event_loop).is_none_or(|own| own.get().is_debug(event_loop.py())) {
+            future.initialise(event_loop)?;
+        }
+        Bound::new(event_loop.py(), future)
+    }
+
+    /// What a machine that awaits this future hands to its task; the task resumes it when this is done.
+    #[inline]
+    pub(crate) fn yield_to_task<'py>(this: &Bound<'py, Self>) -> Sent<'py> {
+        this.get().state.with(this.py(), |state| state.blocking = true);
+        Sent::Yielded(this.clone().into_any())
+    }
+
+    /// What a machine that awaited this future goes on with: an error that was thrown in, or the outcome.
+    pub(crate) fn resumed<'py>(&self, py: Python<'py>, resume: Resume) -> PyResult<Bound<'py, PyAny>> {
+        match resume {
+            Resume::Throw(error) => Err(error),
+            Resume::Next => match self.outcome(py) {
+                Outcome::Result(result) => Ok(result),
+                Outcome::Raise(error) => Err(error),
+                Outcome::Pending => Err(exceptions::runtime("await wasn't used with future")),
+            },
+        }
+    }
+
+    /// Ends a pending future without a word to anybody: only a machine had it, which has ended itself.
+    pub(crate) fn abandon(&self, py: Python<'_>) {
+        let callbacks = self.state.with(py, |state| {
+            if state.status != Status::Pending {
+                return Callbacks::None;
+            }
+            state.status = Status::Cancelled;
+            std::mem::take(&mut state.callbacks)
+        });
+        drop(callbacks);
     }
 
     /// Ties a future that Python made to its loop; `source_traceback` in debug mode only.
@@ -92,6 +137,60 @@ impl Future {
             return Ok(());
         }
         Err(exceptions::runtime("Future object is not initialized."))
+    }
+
+    /// The task of ours that awaits this, if any does.
+    pub(crate) fn first_waiter(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.state.with(py, |state| {
+            state.callbacks.as_slice().iter().find_map(|callback| match callback {
+                Callback::Wake(task) => Some(task.clone_ref(py).into_any()),
+                Callback::Native { .. } | Callback::Call { .. } => None,
+            })
+        })
+    }
+
+    /// Who awaits this: its waiting tasks, those behind callbacks of rasyncio's own, and who was named by `future_add_to_awaited_by()`.
+    pub(crate) fn awaiters(this: &Bound<'_, Self>) -> Vec<Py<PyAny>> {
+        let py = this.py();
+        let (mut awaiters, actions) = this.get().state.with(py, |state| {
+            let named = state.extra.as_ref().map_or(&[][..], |extra| &extra.awaited_by);
+            let mut awaiters: Vec<_> = named.iter().map(|awaiter| awaiter.clone_ref(py)).collect();
+            let mut actions = Vec::new();
+            for callback in state.callbacks.as_slice() {
+                match callback {
+                    Callback::Wake(task) => awaiters.push(task.clone_ref(py).into_any()),
+                    Callback::Native { action, receiver } => actions.push((*action, receiver.clone_ref(py))),
+                    Callback::Call { .. } => {}
+                }
+            }
+            (awaiters, actions)
+        });
+        awaiters.extend(actions.iter().filter_map(|(action, receiver)| (action.awaiter)(receiver.bind(py))));
+        awaiters
+    }
+
+    /// `waiter` awaits this, though no callback tells so.
+    pub(crate) fn add_awaiter(&self, waiter: &Bound<'_, PyAny>) {
+        let owned = waiter.clone().unbind();
+        let spare = self.state.with(waiter.py(), |state| {
+            let awaited_by = &mut state.extra().awaited_by;
+            if awaited_by.iter().any(|known| known.is(waiter)) {
+                return Some(owned);
+            }
+            awaited_by.push(owned);
+            None
+        });
+        drop(spare);
+    }
+
+    /// Takes back `add_awaiter`.
+    pub(crate) fn discard_awaiter(&self, waiter: &Bound<'_, PyAny>) {
+        let removed = self.state.with(waiter.py(), |state| {
+            let awaited_by = &mut state.extra.as_mut()?.awaited_by;
+            let place = awaited_by.iter().position(|known| known.is(waiter))?;
+            Some(awaited_by.remove(place))
+        });
+        drop(removed);
     }
 
     /// Whether it ended with a result: neither pending nor cancelled nor failed.
@@ -266,6 +365,7 @@ impl Future {
         let future = this.clone().unbind();
         let entry = match callback {
             Callback::Wake(task) => Ready::Wakeup { task, future: future.into_any() },
+            Callback::Native { action, receiver } => Ready::Native { action, receiver, future },
             Callback::Call { callback, context } => Ready::FutureCallback { callback, future, context },
         };
         event_loop.get().schedule(this.py(), entry)
@@ -281,6 +381,9 @@ impl Future {
             Callback::Wake(task) => {
                 let context = task.get().context(py);
                 (TaskWakeup::make(py, task)?.into_any(), context)
+            }
+            Callback::Native { action, receiver } => {
+                (DoneCallback::make(py, action, receiver)?.into_any(), None)
             }
             Callback::Call { callback, context } => (callback, Some(context)),
         };
