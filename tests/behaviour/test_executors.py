@@ -427,7 +427,7 @@ def test_a_shutdown_without_patience(loop: Any, run: Any, implementation: Any, t
         text = rf"^The executor did not finishing joining its threads within {timeout} seconds\.$"
         with pytest.warns(RuntimeWarning, match=text) as caught:
             await loop.shutdown_default_executor(timeout)
-        # Up to 3.13 an exception is thrown into a native awaitable without the frame of the one who awaits it.
+        # Up to 3.13 an exception is thrown into a native awaitable without the frame of who awaits it.
         if implementation.is_oracle or sys.version_info >= (3, 14):
             assert caught[0].filename == __file__
         assert executor.shutdowns == [True, False]
