@@ -116,7 +116,9 @@ async fn shut_down(event_loop: &Py<Loop>, timeout: Option<Py<PyAny>>) -> PyResul
         return Ok(());
     };
     let outcome = wait_for(ended).await;
-    Python::attach(|py| shutdown.finish(py, outcome, timeout.as_ref()))
+    Python::attach(|py| {
+        shutdown.finish(py, outcome.and_then(|failure| result_of(py, failure)), timeout.as_ref())
+    })
 }
 
 /// A shutdown under way: a thread of its own waits for those of the executor.
@@ -127,7 +129,10 @@ struct Shutdown {
 }
 
 impl Shutdown {
-    /// Starts it and gives the future that is done when the threads are, or fails with TimeoutError. None when there is no executor.
+    /// Starts it and gives the future that is done when the threads are. None when there is no executor.
+    ///
+    /// Its result is the failure, TimeoutError or the executor's own, or None. It does not fail itself: up to Python 3.13 an exception is thrown into
+    /// us without the frame of the one who awaits, where the warning is to point.
     fn begin(
         event_loop: &Bound<'_, Loop>,
         timeout: Option<&Py<PyAny>>,
@@ -153,12 +158,7 @@ impl Shutdown {
         Ok(Some((Self { executor, thread: thread.unbind(), timer }, ended.into_any())))
     }
 
-    fn finish(
-        &self,
-        py: Python<'_>,
-        outcome: PyResult<Py<PyAny>>,
-        timeout: Option<&Py<PyAny>>,
-    ) -> PyResult<()> {
+    fn finish(&self, py: Python<'_>, outcome: PyResult<()>, timeout: Option<&Py<PyAny>>) -> PyResult<()> {
         if let Some(timer) = &self.timer {
             timer.bind(py).call_method0(intern!(py, "cancel"))?;
         }
@@ -172,7 +172,7 @@ impl Shutdown {
             Err(error) if py.version_info() >= (3, 13) => Err(error),
             outcome => {
                 self.thread.bind(py).call_method0(intern!(py, "join"))?;
-                outcome.map(drop)
+                outcome
             }
         }
     }
@@ -212,7 +212,8 @@ fn waiting_thread<'py>(
             let ended = ended.clone_ref(py);
             event_loop.get().inbox.push(Ready::Deferred(Box::new(move |event_loop| {
                 let py = event_loop.py();
-                settle(ended.bind(py), outcome.map(|()| py.None()))
+                let failure = outcome.err().map_or_else(|| py.None(), |error| failure(py, &error));
+                settle(ended.bind(py), Ok(failure))
             })));
         }
         Ok(())
@@ -231,12 +232,23 @@ pub(super) fn settle(future: &Bound<'_, Future>, outcome: PyResult<Py<PyAny>>) -
     }
 }
 
-/// Fails `ended` with TimeoutError after `timeout` seconds.
+/// A failure as the result of a future.
+fn failure(py: Python<'_>, error: &PyErr) -> Py<PyAny> {
+    error.raised(py).into_any().unbind()
+}
+
+/// What such a result says.
+fn result_of(py: Python<'_>, failure: Py<PyAny>) -> PyResult<()> {
+    if failure.is_none(py) { Ok(()) } else { Err(PyErr::from_value(failure.into_bound(py))) }
+}
+
+/// Ends `ended` with TimeoutError after `timeout` seconds.
 fn start_timer(event_loop: &Bound<'_, Loop>, timeout: &Py<PyAny>, ended: &Py<Future>) -> PyResult<Py<PyAny>> {
     let py = event_loop.py();
     let ended = ended.clone_ref(py);
     let expire = PyCFunction::new_closure(py, None, None, move |arguments, _| -> PyResult<()> {
-        settle(ended.bind(arguments.py()), Err(PyTimeoutError::new_err(())))
+        let py = arguments.py();
+        settle(ended.bind(py), Ok(failure(py, &PyTimeoutError::new_err(()))))
     })?;
     Ok(event_loop.call_method1(intern!(py, "call_later"), (timeout, expire))?.unbind())
 }

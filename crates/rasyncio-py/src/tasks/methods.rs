@@ -83,10 +83,9 @@ impl Task {
 
     /// Takes one request to cancel back; returns how many are left.
     fn uncancel(&self, py: Python<'_>) -> u32 {
-        let forgets = py.version_info() >= (3, 13);
         self.state.with(py, |state| {
             state.cancel_requests = state.cancel_requests.saturating_sub(1);
-            if forgets && state.cancel_requests == 0 {
+            if cfg!(Py_3_13) && state.cancel_requests == 0 {
                 state.must_cancel = false;
             }
             state.cancel_requests

@@ -36,10 +36,6 @@ pub(crate) struct DatagramTransport {
     pub(super) address: Option<Py<PyAny>>,
     /// The socket itself is connected.
     pub(super) has_peer: bool,
-    /// What each datagram that waits counts beside its data: since 3.13 asyncio's `_header_size`, so that empty ones fill the buffer too.
-    pub(super) header_size: usize,
-    /// Up to 3.12 an empty datagram is not sent.
-    pub(super) ignores_empty: bool,
     pub(super) state: GilCell<State>,
 }
 
@@ -95,7 +91,6 @@ impl DatagramTransport {
         }
         event_loop.get().check_not_transport(sock, fd)?;
         let endpoint = Endpoint::of_object(sock, fd)?;
-        let is_new = py.version_info() >= (3, 13);
         let transport = Self {
             event_loop: event_loop.clone().unbind(),
             context: context::copy_current(py)?,
@@ -103,8 +98,6 @@ impl DatagramTransport {
             family: endpoint.family(),
             address,
             has_peer: endpoint.has_named_peer(py)?,
-            header_size: if is_new { HEADER_SIZE } else { 0 },
-            ignores_empty: !is_new,
             state: GilCell::new(State {
                 life: Life::new(protocol),
                 endpoint,
@@ -267,6 +260,3 @@ impl Finalize for DatagramTransport {
         &DESTRUCTOR
     }
 }
-
-/// asyncio: `_SelectorDatagramTransport._header_size`.
-const HEADER_SIZE: usize = 8;

@@ -65,9 +65,7 @@ impl DatagramTransport {
 
     /// Sets the protocol that is called from now on.
     fn set_protocol(&self, protocol: &Bound<'_, PyAny>) {
-        let kept = protocol.clone().unbind();
-        let old = self.life(protocol.py(), |life| life.protocol.replace(kept));
-        drop(old);
+        self.change_protocol(protocol);
     }
 
     /// The protocol; None after `connection_lost()`.

@@ -9,17 +9,17 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use pyo3::exceptions::{PyBufferError, PyOSError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyInt, PyMemoryView, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyInt, PyMemoryView, PyString, PyTuple};
 use rasyncio_core::net::PeerAddress;
 use rasyncio_core::reactor::Operation;
 
 use super::datagram::{DatagramTransport, Outgoing};
 use super::datagram_receiving::would_block;
 use super::flow_control::Writer;
-use super::life::{Life, Transport};
+use super::life::{Life, SENDING_IN_VAIN, Transport, warn_of_vain_write};
 use super::socket_info::Family;
+use super::writing::is_bytes_like;
 use crate::exceptions;
-use crate::interop::stdlib;
 
 /// Why a datagram was not sent.
 enum Refusal {
@@ -38,7 +38,7 @@ impl DatagramTransport {
         let py = this.py();
         let own = this.get();
         check_type(data)?;
-        if own.ignores_empty && data.len()? == 0 {
+        if IGNORES_EMPTY && data.len()? == 0 {
             return Ok(());
         }
         let to = own.check_address(to)?;
@@ -47,8 +47,7 @@ impl DatagramTransport {
             .with(py, |state| state.life.is_lost() && (own.address.is_some() || state.endpoint.is_closed()))
         {
             if own.life(py, Life::count_vain_write) {
-                let warning = ("socket.send() raised exception.",);
-                stdlib(py).logger.bind(py).call_method1(intern!(py, "warning"), warning)?;
+                warn_of_vain_write(py, SENDING_IN_VAIN)?;
             }
             return Ok(());
         }
@@ -126,7 +125,7 @@ impl DatagramTransport {
     }
 
     fn size(&self, datagram: &Outgoing, py: Python<'_>) -> usize {
-        datagram.data.as_bytes(py).len() + self.header_size
+        datagram.data.as_bytes(py).len() + HEADER_SIZE
     }
 
     /// An error of the system's is news for the protocol; anything else ends the transport.
@@ -236,10 +235,7 @@ fn literal(family: Family, address: &Bound<'_, PyTuple>) -> Option<SocketAddr> {
 }
 
 fn check_type(data: &Bound<'_, PyAny>) -> PyResult<()> {
-    if data.is_instance_of::<PyBytes>()
-        || data.is_instance_of::<PyByteArray>()
-        || data.is_instance_of::<PyMemoryView>()
-    {
+    if is_bytes_like(data) {
         return Ok(());
     }
     let name = data.get_type().name()?.repr()?;
@@ -264,6 +260,12 @@ fn immutable<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
 const LARGEST_FLOW: u32 = 0xf_ffff;
 
 const WRITE_ERROR: &str = "Fatal write error on datagram transport";
+
+/// Until 3.12 an empty datagram is not sent.
+const IGNORES_EMPTY: bool = cfg!(not(Py_3_13));
+
+/// What each datagram that waits counts beside its data: since 3.13 asyncio's `_header_size`, so that empty ones fill the buffer too.
+const HEADER_SIZE: usize = if cfg!(Py_3_13) { 8 } else { 0 };
 
 /// asyncio's words for its handle's callback.
 const CALLBACK_RAISED: &str = "Exception in callback _SelectorDatagramTransport._sendto_ready()";

@@ -65,9 +65,7 @@ impl Life {
 
     /// Counts a write after the end; whether it is worth a warning by now.
     pub(super) fn count_vain_write(&mut self) -> bool {
-        let warn = self.conn_lost >= WRITES_WITHOUT_WARNING;
-        self.conn_lost = self.conn_lost.saturating_add(1);
-        warn
+        count_vain_write(&mut self.conn_lost)
     }
 
     pub(super) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -103,6 +101,13 @@ pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
 
     fn protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.life(py, |life| life.protocol.as_ref().map(|protocol| protocol.clone_ref(py)))
+    }
+
+    /// `set_protocol()`.
+    fn change_protocol(&self, protocol: &Bound<'_, PyAny>) {
+        let kept = protocol.clone().unbind();
+        let old = self.life(protocol.py(), |life| life.protocol.replace(kept));
+        drop(old);
     }
 
     #[inline]
@@ -277,23 +282,12 @@ pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
 
     /// A line about this transport in the log of debug mode; `text` shows it with `%r`.
     fn log_debug(this: &Bound<'_, Self>, text: &str) -> PyResult<()> {
-        let py = this.py();
-        if this.get().event_loop().get().is_debug(py) {
-            stdlib(py).logger.bind(py).call_method1(intern!(py, "debug"), (text, this))?;
-        }
-        Ok(())
+        log_debug(this.get().event_loop().get(), this.as_any(), text)
     }
 
     /// The same about a failure, with its traceback.
     fn log_failure(this: &Bound<'_, Self>, error: &PyErr, message: &str) -> PyResult<()> {
-        let py = this.py();
-        if this.get().event_loop().get().is_debug(py) {
-            let keywords = PyDict::new(py);
-            keywords.set_item("exc_info", error.raised(py))?;
-            let logger = stdlib(py).logger.bind(py);
-            logger.call_method(intern!(py, "debug"), ("%r: %s", this, message), Some(&keywords))?;
-        }
-        Ok(())
+        log_failure(this.get().event_loop().get(), this.as_any(), error, message)
     }
 
     /// As asyncio: a transport that nobody closed says so when it dies and gives up its descriptor, without a word to the protocol.
@@ -311,5 +305,46 @@ pub(super) fn warn_unclosed(transport: &Bound<'_, PyAny>) -> PyResult<()> {
     warning::resource(transport, &format!("unclosed transport {}", transport.repr()?))
 }
 
+/// A line about a transport in the log of debug mode; `text` shows it with `%r`.
+pub(super) fn log_debug(event_loop: &Loop, transport: &Bound<'_, PyAny>, text: &str) -> PyResult<()> {
+    let py = transport.py();
+    if event_loop.is_debug(py) {
+        stdlib(py).logger.bind(py).call_method1(intern!(py, "debug"), (text, transport))?;
+    }
+    Ok(())
+}
+
+/// The same about a failure, with its traceback.
+pub(super) fn log_failure(
+    event_loop: &Loop,
+    transport: &Bound<'_, PyAny>,
+    error: &PyErr,
+    message: &str,
+) -> PyResult<()> {
+    let py = transport.py();
+    if event_loop.is_debug(py) {
+        let keywords = PyDict::new(py);
+        keywords.set_item("exc_info", error.raised(py))?;
+        let logger = stdlib(py).logger.bind(py);
+        logger.call_method(intern!(py, "debug"), ("%r: %s", transport, message), Some(&keywords))?;
+    }
+    Ok(())
+}
+
+/// Counts a write after the end; whether it is worth a warning by now.
+pub(super) fn count_vain_write(writes: &mut u32) -> bool {
+    let warn = *writes >= WRITES_WITHOUT_WARNING;
+    *writes = writes.saturating_add(1);
+    warn
+}
+
+/// The warning of somebody who writes on and on after the end, in the words of the class.
+pub(super) fn warn_of_vain_write(py: Python<'_>, text: &str) -> PyResult<()> {
+    stdlib(py).logger.bind(py).call_method1(intern!(py, "warning"), (text,)).map(drop)
+}
+
+/// How a socket's transports say it.
+pub(super) const SENDING_IN_VAIN: &str = "socket.send() raised exception.";
+
 /// asyncio: `constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES`.
-pub(super) const WRITES_WITHOUT_WARNING: u32 = 5;
+const WRITES_WITHOUT_WARNING: u32 = 5;

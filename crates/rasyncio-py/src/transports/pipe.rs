@@ -147,13 +147,6 @@ pub(super) trait PipeTransport: Transport {
         is_open.then(|| self.end().event_loop.clone_ref(py))
     }
 
-    /// `set_protocol()`.
-    fn change_protocol(&self, protocol: &Bound<'_, PyAny>) {
-        let kept = protocol.clone().unbind();
-        let old = self.life(protocol.py(), |life| life.protocol.replace(kept));
-        drop(old);
-    }
-
     /// The answer of `get_extra_info()`.
     fn information<'py>(&self, name: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let is_known = match name.cast::<PyString>() {

@@ -10,15 +10,15 @@ use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyNotImplementedErro
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+use pyo3::types::PyBytes;
 use pyo3::{ffi, intern};
 use rasyncio_core::pipe::Kind;
 use rasyncio_core::reactor::Operation;
 
 use super::flow_control::{FlowControl, Output, Sending, Writer};
-use super::life::{Life, Transport, WRITES_WITHOUT_WARNING};
+use super::life::{Life, Transport, count_vain_write, warn_of_vain_write};
 use super::pipe::{AnyPipe, End, Held, PipeTransport};
-use super::writing::block;
+use super::writing::{block, is_bytes_like};
 use crate::event_loop::Loop;
 use crate::exceptions;
 use crate::ffi::cell::GilCell;
@@ -84,10 +84,7 @@ impl WritePipeTransport {
 
     fn write_block(this: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = this.py();
-        let is_bytes = data.is_instance_of::<PyBytes>()
-            || data.is_instance_of::<PyByteArray>()
-            || data.is_instance_of::<PyMemoryView>();
-        if !is_bytes {
+        if !is_bytes_like(data) {
             return Err(PyAssertionError::new_err(data.repr()?.unbind()));
         }
         let block = block(data)?;
@@ -97,9 +94,7 @@ impl WritePipeTransport {
         match this.get().state.with(py, |state| state.accept(block)) {
             Next::Ignore { warn: false } => Ok(()),
             Next::Ignore { warn: true } => {
-                let warning = ("pipe closed by peer or os.write(pipe, data) raised exception.",);
-                stdlib(py).logger.bind(py).call_method1(intern!(py, "warning"), warning)?;
-                Ok(())
+                warn_of_vain_write(py, "pipe closed by peer or os.write(pipe, data) raised exception.")
             }
             Next::Send => {
                 Self::send_queue(this)?;
@@ -183,9 +178,7 @@ impl State {
     /// Takes the block, if it can still be sent, and decides what comes next.
     fn accept(&mut self, block: PyBackedBytes) -> Next {
         if self.vain_writes > 0 || self.held.life.closing {
-            let warn = self.vain_writes >= WRITES_WITHOUT_WARNING;
-            self.vain_writes = self.vain_writes.saturating_add(1);
-            return Next::Ignore { warn };
+            return Next::Ignore { warn: count_vain_write(&mut self.vain_writes) };
         }
         // `push` hands only an empty block back.
         drop(self.output.queue.push(block));

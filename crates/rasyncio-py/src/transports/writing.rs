@@ -11,13 +11,12 @@ use rasyncio_core::net;
 use rasyncio_core::reactor::Operation;
 
 use super::flow_control::{Sending, Writer};
-use super::life::Transport;
+use super::life::{SENDING_IN_VAIN, Transport, warn_of_vain_write};
 use super::reading::Receiver;
 use super::tcp::{State, TcpTransport};
 use super::tls::TlsTransport;
 use crate::event_loop::Loop;
 use crate::exceptions;
-use crate::interop::stdlib;
 
 /// What is to be done after bytes were given to a transport.
 enum Next {
@@ -99,11 +98,7 @@ impl TcpTransport {
             Next::RefuseBesideFile => {
                 Err(exceptions::runtime(format!("unable to {method}; sendfile is in progress")))
             }
-            Next::Ignore { warn: true } => {
-                let warning = ("socket.send() raised exception.",);
-                stdlib(py).logger.bind(py).call_method1(intern!(py, "warning"), warning)?;
-                Ok(())
-            }
+            Next::Ignore { warn: true } => warn_of_vain_write(py, SENDING_IN_VAIN),
             Next::SendLater => {
                 event_loop.flush_later(py, this.clone().unbind());
                 Ok(())
@@ -278,6 +273,13 @@ impl State {
             }
         }
     }
+}
+
+/// Whether transports take it for bytes.
+pub(super) fn is_bytes_like(data: &Bound<'_, PyAny>) -> bool {
+    data.is_instance_of::<PyBytes>()
+        || data.is_instance_of::<PyByteArray>()
+        || data.is_instance_of::<PyMemoryView>()
 }
 
 /// The bytes of what `write()` takes, safe from later changes.

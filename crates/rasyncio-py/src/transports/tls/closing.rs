@@ -11,8 +11,7 @@ use super::engine::{Outcome, library};
 use super::{Closing, Phase, Security, State, TlsTransport, Told};
 use crate::exceptions::{self, Raised};
 use crate::ffi::call::{call_method_none, call_method_one};
-use crate::interop::stdlib;
-use crate::transports::life::Transport;
+use crate::transports::life::{Transport, log_debug, log_failure};
 use crate::transports::tcp::TcpTransport;
 
 impl TlsTransport {
@@ -173,12 +172,7 @@ impl TlsTransport {
         });
         own.end_carrier(py, Some(error.clone_ref(py)))?;
         if error.is_instance_of::<PyOSError>(py) {
-            if own.event_loop.get().is_debug(py) {
-                let keywords = PyDict::new(py);
-                keywords.set_item("exc_info", error.raised(py))?;
-                let logger = stdlib(py).logger.bind(py);
-                logger.call_method(intern!(py, "debug"), ("%r: %s", this, message), Some(&keywords))?;
-            }
+            log_failure(own.event_loop.get(), this.as_any(), error, message)?;
         } else if !exceptions::is_cancelled(py, error) {
             let report = PyDict::new(py);
             report.set_item("message", message)?;
@@ -255,11 +249,7 @@ impl TlsTransport {
 
     /// A line about this transport in the log of debug mode; `text` shows it with `%r`.
     pub(super) fn log_debug(this: &Bound<'_, Self>, text: &str) -> PyResult<()> {
-        let py = this.py();
-        if this.get().event_loop.get().is_debug(py) {
-            stdlib(py).logger.bind(py).call_method1(intern!(py, "debug"), (text, this))?;
-        }
-        Ok(())
+        log_debug(this.get().event_loop.get(), this.as_any(), text)
     }
 }
 

@@ -5,7 +5,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PySlice, PyString};
+use pyo3::types::{PyBytes, PyDict, PyMemoryView, PySlice, PyString};
 use rasyncio_core::buffer::WriteQueue;
 
 use super::engine::Outcome;
@@ -13,9 +13,10 @@ use super::reading::signed;
 use super::{Encrypting, Phase, State, TlsTransport};
 use crate::exceptions::Raised;
 use crate::ffi::call::{call_method_none, call_method_one};
-use crate::interop::{must_propagate, stdlib};
+use crate::interop::must_propagate;
+use crate::transports::life::{count_vain_write, warn_of_vain_write};
 use crate::transports::tcp::TcpTransport;
-use crate::transports::writing::any_block;
+use crate::transports::writing::{any_block, is_bytes_like};
 
 /// What is to be done after plain text was given to a transport.
 enum Next {
@@ -38,10 +39,7 @@ enum Piece {
 
 impl TlsTransport {
     pub(super) fn write(this: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        let is_bytes_like = data.is_instance_of::<PyBytes>()
-            || data.is_instance_of::<PyByteArray>()
-            || data.is_instance_of::<PyMemoryView>();
-        if !is_bytes_like {
+        if !is_bytes_like(data) {
             let name = data.get_type().name()?;
             return Err(PyTypeError::new_err(format!("data: expecting a bytes-like instance, got {name}")));
         }
@@ -63,10 +61,7 @@ impl TlsTransport {
         let running = own.event_loop.get().is_turning();
         match own.state.with(py, |state| state.accept(blocks, running)) {
             Next::Nothing | Next::Ignore { warn: false } => Ok(()),
-            Next::Ignore { warn: true } => {
-                let warning = ("SSL connection is closed",);
-                stdlib(py).logger.bind(py).call_method1(intern!(py, "warning"), warning).map(drop)
-            }
+            Next::Ignore { warn: true } => warn_of_vain_write(py, "SSL connection is closed"),
             Next::EncryptLater => match own.carrier(py) {
                 Some(carrier) => match carrier.cast_exact::<TcpTransport>() {
                     Ok(stream) => {
@@ -253,9 +248,7 @@ impl State {
     /// Takes the blocks, if they can still be sent, and decides what comes next.
     fn accept(&mut self, blocks: impl Iterator<Item = PyBackedBytes>, loop_is_running: bool) -> Next {
         if !matches!(self.phase, Phase::Handshake | Phase::Wrapped) {
-            let warn = self.conn_lost >= WRITES_WITHOUT_WARNING;
-            self.conn_lost = self.conn_lost.saturating_add(1);
-            return Next::Ignore { warn };
+            return Next::Ignore { warn: count_vain_write(&mut self.conn_lost) };
         }
         // `push` hands only an empty block back.
         blocks.for_each(|block| drop(self.writing.backlog.push(block)));
@@ -326,6 +319,3 @@ const ROUND: usize = 64 * 1024;
 
 /// Blocks of this size are not copied.
 const JOINED: usize = 8 * 1024;
-
-/// asyncio: `constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES`.
-const WRITES_WITHOUT_WARNING: u32 = 5;
