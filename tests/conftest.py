@@ -13,6 +13,7 @@ import importlib
 import inspect
 import logging
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -87,6 +88,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # First in the list is weakest: what pyproject.toml or a mark says about a warning still wins.
     config.getini("filterwarnings").insert(0, "error")
     config.stash[REAL_STDERR] = os.dup(2)
+    # A run in the background of a shell begins with it ignored, and so would every child of the tests.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
