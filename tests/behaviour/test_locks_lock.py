@@ -45,12 +45,27 @@ def test_async_with_holds_it_and_gives_nothing(aio: Any, run: Any) -> None:
 
 def test_making_the_coroutine_does_not_take_the_lock(aio: Any) -> None:
     lock = aio.Lock()
-    coroutines = [lock.acquire(), lock.__aenter__()]
+    coroutine = lock.acquire()
     assert not lock.locked()
-    for coroutine in coroutines:
+    coroutine.close()
+    assert not lock.locked()
+
+
+@pytest.mark.rasyncio_only(reason="asyncio takes it and lets go of it when the coroutine is awaited")
+def test_async_with_takes_a_free_lock_and_lets_go_of_it_without_a_coroutine_of_its_own(aio: Any) -> None:
+    lock = aio.Lock()
+    entering = lock.__aenter__()
+    assert lock.locked()
+    leaving = lock.__aexit__(None, None, None)
+    assert not lock.locked()
+    for coroutine in (entering, leaving):
+        assert asyncio.iscoroutine(coroutine)
+        with pytest.raises(StopIteration) as ended:
+            coroutine.send(None)
+        assert ended.value.value is None
+        with pytest.raises(LookupError):
+            coroutine.throw(LookupError)
         coroutine.close()
-    lock.acquire().close()
-    assert not lock.locked()
 
 
 def test_releasing_what_is_free_is_an_error(aio: Any, run: Any) -> None:

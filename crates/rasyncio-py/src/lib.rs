@@ -42,7 +42,6 @@ mod _rasyncio {
     use crate::policy::new_event_loop;
     #[pymodule_export]
     use crate::queues::{LifoQueue, PriorityQueue, Queue};
-    use crate::queues::{Put, PutNowait};
     #[pymodule_export]
     use crate::runners::{Runner, run};
     #[pymodule_export]
@@ -76,6 +75,7 @@ mod _rasyncio {
         crate::ffi::finalize::install::<Coroutine>(py);
         crate::ffi::slots::install_await::<Future>(py);
         crate::ffi::slots::install_await::<Task>(py);
+        crate::ffi::recycle::install::<Future>(py);
         crate::ffi::recycle::install::<FutureIter>(py);
         crate::ffi::slots::install_next::<FutureIter>(py);
         crate::ffi::slots::install_send::<FutureIter>(py);
@@ -86,8 +86,8 @@ mod _rasyncio {
         crate::ffi::methods::install::<CallSoon>(py)?;
         crate::ffi::methods::install::<SetResult>(py)?;
         crate::ffi::methods::install::<CreateTask>(py)?;
-        crate::ffi::methods::install::<Put>(py)?;
-        crate::ffi::methods::install::<PutNowait>(py)?;
+        crate::locks::add_methods(py)?;
+        Queue::add_methods(py)?;
         crate::policy::add_classes(module)?;
         name_classes(module)
     }

@@ -6,10 +6,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyTraceback, PyType};
 
-use super::{Coroutine, Stage};
-use crate::ffi::machine::Resume;
+use super::Coroutine;
+use crate::ffi::machine::Status;
 use crate::ffi::send::Sent;
-use crate::ffi::slots::{AwaitSlot, SendSlot, next_result, stop_iteration};
+use crate::ffi::slots::{AwaitSlot, SendSlot, next_result};
+use crate::ffi::stop::stop_iteration;
 
 #[pymethods]
 impl Coroutine {
@@ -22,7 +23,7 @@ impl Coroutine {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        next_result(self.resume(py, Resume::Next))
+        next_result(self.go_on(py))
     }
 
     /// Resumes the coroutine.
@@ -43,20 +44,20 @@ impl Coroutine {
         traceback: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let error = thrown(r#type, value, traceback)?;
-        answer(self.resume(r#type.py(), Resume::Throw(error)))
+        answer(self.throw_in(r#type.py(), error))
     }
 
     /// Raises GeneratorExit where the coroutine is suspended, which ends it.
     pub(super) fn close(&self, py: Python<'_>) -> PyResult<()> {
-        match self.set_stage(py, Stage::Closed) {
-            Stage::Created(machine) => {
-                drop(machine);
+        match self.body.status(py) {
+            Status::Created => {
+                self.body.discard(py);
                 return Ok(());
             }
-            Stage::Closed => return Ok(()),
-            other => drop(self.set_stage(py, other)),
+            Status::Closed | Status::Idle => return Ok(()),
+            Status::Suspended | Status::Running => {}
         }
-        match self.resume(py, Resume::Throw(PyGeneratorExit::new_err(()))) {
+        match self.throw_in(py, PyGeneratorExit::new_err(())) {
             Sent::Yielded(_) => Err(PyRuntimeError::new_err("coroutine ignored GeneratorExit")),
             Sent::Returned(_) => Ok(()),
             Sent::Raised(error) if error.is_instance_of::<PyGeneratorExit>(py) => Ok(()),
@@ -66,7 +67,7 @@ impl Coroutine {
 
     #[getter]
     fn cr_running<'py>(&self, py: Python<'py>) -> Bound<'py, PyBool> {
-        let running = self.life.with(py, |life| matches!(life.stage, Stage::Running));
+        let running = self.body.status(py) == Status::Running;
         PyBool::new(py, running).to_owned()
     }
 
@@ -84,10 +85,7 @@ impl Coroutine {
 
     #[getter]
     fn cr_await<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        self.life.with(py, |life| match &life.stage {
-            Stage::Suspended(machine) => machine.awaited(py),
-            Stage::Created(_) | Stage::Running | Stage::Closed => None,
-        })
+        self.body.awaited(py)
     }
 
     #[getter]
@@ -111,19 +109,11 @@ impl Coroutine {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let visited = self.life.peek(|life| match &life.stage {
-            Stage::Created(machine) | Stage::Suspended(machine) => machine.visit(&visit),
-            Stage::Running | Stage::Closed => Ok(()),
-        });
-        visited.unwrap_or(Ok(()))
+        self.body.visit(&visit)
     }
 
     fn __clear__(&self, py: Python<'_>) {
-        let unless_it_runs = self.life.with(py, |life| match &mut life.stage {
-            Stage::Running => None,
-            other => Some(std::mem::replace(other, Stage::Closed)),
-        });
-        drop(unless_it_runs);
+        self.body.discard(py);
     }
 }
 

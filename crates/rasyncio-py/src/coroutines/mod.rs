@@ -7,7 +7,7 @@
 //!
 //! Python's garbage collector sees what a machine shows it. It cannot look into an `async fn`: there it sees what the body awaits, which leads to the
 //! task that runs it. What else it holds that leads to its own task, it lends to the coroutine meanwhile ([`wait_holding`]).
-//! Invariant: while a step runs, the body is out of the object, so whatever Python does to the coroutine meanwhile finds it running.
+//! Invariant: while a step runs, nothing else touches the body: whatever Python does to the coroutine meanwhile finds it running.
 
 mod body;
 mod delegate;
@@ -26,30 +26,20 @@ pub(crate) use methods::thrown;
 
 use crate::ffi::cell::GilCell;
 use crate::ffi::finalize::Finalize;
-use crate::ffi::machine::Machine;
+use crate::ffi::machine::{Body, Status};
 pub(crate) use crate::ffi::machine::{Resume, Steps};
 use crate::ffi::recycle::{self, Bin, Recycle};
 use crate::ffi::send::Sent;
 use crate::ffi::slots::{AwaitSlot, SendSlot};
+use crate::ffi::stop;
 use crate::ffi::warning;
 
 /// A coroutine whose body is Rust.
 #[pyclass(frozen, weakref, name = "coroutine", module = "rasyncio")]
 pub(crate) struct Coroutine {
-    life: GilCell<Life>,
-}
-
-struct Life {
     /// As it is shown, e.g. `EventLoop.sock_recv`.
-    name: &'static str,
-    stage: Stage,
-}
-
-enum Stage {
-    Created(Machine),
-    Suspended(Machine),
-    Running,
-    Closed,
+    name: GilCell<&'static str>,
+    body: Body,
 }
 
 impl Coroutine {
@@ -69,60 +59,67 @@ impl Coroutine {
         name: &'static str,
         machine: impl Steps,
     ) -> PyResult<Bound<'py, Self>> {
-        let mut stage = Some(Stage::Created(Machine::new(machine)));
+        let mut machine = Some(machine);
         let recycled = recycle::take::<Self>(py, |this| {
-            this.get().life.with(py, |life| {
-                life.name = name;
-                if let Some(stage) = stage.take() {
-                    life.stage = stage;
-                }
-            });
+            this.get().name.set(py, name);
+            if let Some(machine) = machine.take() {
+                this.get().body.refill(py, machine);
+            }
         });
-        if let Some(recycled) = recycled {
-            return Ok(recycled);
+        match (recycled, machine) {
+            (Some(recycled), _) => Ok(recycled),
+            (None, Some(machine)) => {
+                Bound::new(py, Self { name: GilCell::new(name), body: Body::new(machine) })
+            }
+            (None, None) => Self::idle(py, name),
         }
-        let stage = stage.unwrap_or(Stage::Closed);
-        Bound::new(py, Self { life: GilCell::new(Life { name, stage }) })
+    }
+
+    /// A coroutine that has nothing to do and may be awaited any number of times: what was to be done is done.
+    pub(crate) fn idle<'py>(py: Python<'py>, name: &'static str) -> PyResult<Bound<'py, Self>> {
+        Bound::new(py, Self { name: GilCell::new(name), body: Body::idle() })
     }
 
     fn name(&self, py: Python<'_>) -> &'static str {
-        self.life.with(py, |life| life.name)
+        self.name.get(py)
     }
 
-    fn set_stage(&self, py: Python<'_>, stage: Stage) -> Stage {
-        self.life.with(py, |life| std::mem::replace(&mut life.stage, stage))
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "on the way of each await of a lock or queue")]
+    fn go_on<'py>(&self, py: Python<'py>) -> Sent<'py> {
+        match self.body.run(py, Resume::Next) {
+            Some(Sent::Raised(error)) => Sent::Raised(no_stop_iteration(py, error)),
+            Some(sent) => sent,
+            None => self.refuse(py),
+        }
     }
 
-    #[inline]
-    fn resume<'py>(&self, py: Python<'py>, resume: Resume) -> Sent<'py> {
-        let mut machine = match self.set_stage(py, Stage::Running) {
-            Stage::Created(machine) => {
-                if let Resume::Throw(error) = resume {
-                    // As for a Python coroutine: what is thrown in before the start ends it.
-                    self.set_stage(py, Stage::Closed);
-                    drop(machine);
-                    return Sent::Raised(error);
-                }
-                machine
+    fn throw_in<'py>(&self, py: Python<'py>, error: PyErr) -> Sent<'py> {
+        match self.body.status(py) {
+            Status::Created => {
+                // As for a Python coroutine: what is thrown in before the start ends it.
+                self.body.discard(py);
+                return Sent::Raised(error);
             }
-            Stage::Suspended(machine) => machine,
-            Stage::Running => return Sent::Raised(PyRuntimeError::new_err("coroutine already executing")),
-            Stage::Closed => {
-                self.set_stage(py, Stage::Closed);
-                return Sent::Raised(PyRuntimeError::new_err("cannot reuse already awaited coroutine"));
-            }
+            Status::Idle => return Sent::Raised(error),
+            Status::Suspended | Status::Running | Status::Closed => {}
+        }
+        match self.body.run(py, Resume::Throw(error)) {
+            Some(Sent::Raised(error)) => Sent::Raised(no_stop_iteration(py, error)),
+            Some(sent) => sent,
+            None => self.refuse(py),
+        }
+    }
+
+    /// There is no machine to run.
+    #[cold]
+    fn refuse<'py>(&self, py: Python<'py>) -> Sent<'py> {
+        let text = match self.body.status(py) {
+            Status::Idle => return Sent::Returned(py.None().into_bound(py)),
+            Status::Running => "coroutine already executing",
+            Status::Created | Status::Suspended | Status::Closed => "cannot reuse already awaited coroutine",
         };
-        let sent = machine.step(py, resume);
-        if matches!(sent, Sent::Yielded(_)) {
-            self.set_stage(py, Stage::Suspended(machine));
-            return sent;
-        }
-        self.set_stage(py, Stage::Closed);
-        drop(machine);
-        match sent {
-            Sent::Raised(error) => Sent::Raised(no_stop_iteration(py, error)),
-            sent => sent,
-        }
+        Sent::Raised(PyRuntimeError::new_err(text))
     }
 }
 
@@ -140,8 +137,7 @@ impl AwaitSlot for Coroutine {
     #[inline]
     fn iterator<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         // As the interpreter finds out for a coroutine of its own.
-        let is_awaited = this.get().life.with(this.py(), |life| matches!(life.stage, Stage::Suspended(_)));
-        if is_awaited {
+        if this.get().body.status(this.py()) == Status::Suspended {
             return Err(PyRuntimeError::new_err("coroutine is being awaited already"));
         }
         Ok(this.clone().into_any())
@@ -152,23 +148,24 @@ impl SendSlot for Coroutine {
     #[inline]
     fn send<'py>(this: &Bound<'py, Self>, value: &Bound<'py, PyAny>) -> Sent<'py> {
         let py = this.py();
-        if !value.is_none() && this.get().life.with(py, |life| matches!(life.stage, Stage::Created(_))) {
+        if !value.is_none() && this.get().body.status(py) == Status::Created {
             let text = "can't send non-None value to a just-started coroutine";
             return Sent::Raised(pyo3::exceptions::PyTypeError::new_err(text));
         }
-        // A machine lets go of Python objects in the ordinary way, which asks whether the thread is attached.
-        Python::attach(|_| this.get().resume(py, Resume::Next))
+        this.get().go_on(py)
     }
 }
 
 impl Recycle for Coroutine {
     #[inline]
     fn is_recyclable(this: &Bound<'_, Self>) -> bool {
-        this.get().life.with(this.py(), |life| matches!(life.stage, Stage::Closed))
+        this.get().body.status(this.py()) == Status::Closed
     }
 
     #[inline]
-    fn empty(_this: &Bound<'_, Self>) {}
+    fn empty(this: &Bound<'_, Self>) {
+        stop::forget(this.py());
+    }
 
     fn bin() -> &'static Bin {
         static BIN: Bin = Bin::new();
@@ -178,16 +175,12 @@ impl Recycle for Coroutine {
 
 impl Finalize for Coroutine {
     fn has_last_words(this: &Bound<'_, Self>) -> bool {
-        this.get().life.with(this.py(), |life| matches!(life.stage, Stage::Created(_) | Stage::Suspended(_)))
+        matches!(this.get().body.status(this.py()), Status::Created | Status::Suspended)
     }
 
     fn finalize(this: &Bound<'_, Self>) {
         let py = this.py();
-        let unstarted = this.get().life.with(py, |life| matches!(life.stage, Stage::Created(_)));
-        if !unstarted && Python::try_attach(|_| ()).is_none() {
-            // The interpreter's last moments: PyO3 attaches nobody any more, so no body can run.
-            return;
-        }
+        let unstarted = this.get().body.status(py) == Status::Created;
         let outcome = if unstarted {
             warning::runtime(py, &format!("coroutine '{}' was never awaited", this.get().name(py)))
         } else {

@@ -34,7 +34,7 @@ impl Loop {
         let py = event_loop.py();
         match event_loop.cast::<Self>() {
             Ok(native) if !native.get().makes_other_futures.load(Ordering::Relaxed) => {
-                Ok(Bound::new(py, Self::create_future(native)?)?.into_any())
+                Ok(Self::create_future(native)?.into_any())
             }
             _ => call_method_none(event_loop, intern!(py, "create_future")),
         }
@@ -190,10 +190,10 @@ impl Loop {
     }
 
     /// A `Future` of this loop.
-    fn create_future(this: &Bound<'_, Self>) -> PyResult<Future> {
-        let future = Future::pending(this.clone().into_any().unbind());
+    fn create_future<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, Future>> {
+        let future = Future::make(this.as_any())?;
         if this.get().is_debug(this.py()) {
-            future.initialise(this.as_any())?;
+            future.get().initialise(this.as_any())?;
         }
         Ok(future)
     }

@@ -63,6 +63,22 @@ fn is_deque(object: &Bound<'_, PyAny>, class: &DequeClass) -> bool {
     unsafe { ffi::Py_TYPE(object.as_ptr()).cast() == class.class.as_ptr() }
 }
 
+/// Whether `object` is a deque and of no subclass.
+#[inline]
+pub(crate) fn is_exact(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(is_deque(object, deque_class(object.py())?))
+}
+
+/// `len(deque)`.
+#[inline]
+pub(crate) fn len(deque: &Bound<'_, PyAny>) -> PyResult<usize> {
+    if is_deque(deque, deque_class(deque.py())?) {
+        // SAFETY: a deque keeps its length where every object of variable size does.
+        return Ok(unsafe { ffi::Py_SIZE(deque.as_ptr()) }.unsigned_abs());
+    }
+    deque.len()
+}
+
 /// `deque.append(item)`.
 #[inline]
 pub(crate) fn append<'py>(deque: &Bound<'py, PyAny>, item: &Bound<'py, PyAny>) -> PyResult<()> {
@@ -109,7 +125,7 @@ pub(crate) fn first<'py>(deque: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny
 /// Removes the first item that is `item` or equals it. ValueError when there is none.
 pub(crate) fn remove<'py>(deque: &Bound<'py, PyAny>, item: &Bound<'py, PyAny>) -> PyResult<()> {
     let py = deque.py();
-    if deque.len()? > 0 && first(deque)?.is(item) {
+    if len(deque)? > 0 && first(deque)?.is(item) {
         popleft(deque)?;
         return Ok(());
     }

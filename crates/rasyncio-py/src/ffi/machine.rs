@@ -1,5 +1,6 @@
-//! State machines of any type in a place of fixed size: the body of a coroutine needs no allocation of its own.
+//! State machines of any type in a place of fixed size: the body of a coroutine needs no allocation of its own, and is never moved.
 
+use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -28,6 +29,21 @@ pub(crate) trait Steps: Send + Sized + 'static {
         let _ = py;
         None
     }
+
+    /// Tries to end with the first step; None: nothing has happened, and `step` is called instead. For what is awaited all the time
+    /// and seldom has to wait: PyO3 may not know here that the thread is attached, so Python objects are let go of as `Bound`.
+    #[inline]
+    fn end_at_once<'py>(&mut self, py: Python<'py>) -> Option<Sent<'py>> {
+        let _ = py;
+        None
+    }
+
+    /// Lets go of what it holds. Likewise.
+    #[inline]
+    fn let_go(self, py: Python<'_>) {
+        let _ = py;
+        Python::attach(|_| drop(self));
+    }
 }
 
 /// Larger machines live in a box.
@@ -45,19 +61,45 @@ impl<T: Steps> Steps for Box<T> {
     }
 }
 
-/// Some type that implements `Steps`, in place.
-pub(crate) struct Machine {
-    place: Place,
+/// How far a body has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Status {
+    Created,
+    Suspended,
+    Running,
+    Closed,
+    /// Has nothing to do, and gives None as often as it is awaited.
+    Idle,
+}
+
+impl Status {
+    /// Whether there is a machine that does not run.
+    #[inline]
+    fn has_machine(self) -> bool {
+        matches!(self, Self::Created | Self::Suspended)
+    }
+}
+
+/// The body of a coroutine: a machine of some type that implements `Steps`, in place.
+pub(crate) struct Body(UnsafeCell<Inner>);
+
+struct Inner {
+    status: Status,
     /// Of the type whose value is in `place`.
     table: &'static Table,
+    /// Holds a value from `Created` to the end of the last step.
+    place: Place,
 }
 
 type Place = [MaybeUninit<usize>; WORDS];
 
 struct Table {
     step: for<'py> unsafe fn(*mut Place, Python<'py>, Resume) -> Sent<'py>,
+    /// Where it ends, the value is gone.
+    end_at_once: for<'py> unsafe fn(*mut Place, Python<'py>) -> Option<Sent<'py>>,
     visit: unsafe fn(*const Place, &PyVisit<'_>) -> Result<(), PyTraverseError>,
     awaited: for<'py> unsafe fn(*const Place, Python<'py>) -> Option<Bound<'py, PyAny>>,
+    let_go: unsafe fn(*mut Place, Python<'_>),
     drop: unsafe fn(*mut Place),
 }
 
@@ -67,47 +109,161 @@ impl<T: Steps> Of<T> {
     const TABLE: Table = {
         assert!(size_of::<T>() <= size_of::<Place>(), "put it into a box");
         assert!(align_of::<T>() <= align_of::<Place>(), "put it into a box");
-        Table { step: step::<T>, visit: visit::<T>, awaited: awaited::<T>, drop: drop_in_place::<T> }
+        Table {
+            step: step::<T>,
+            end_at_once: end_at_once::<T>,
+            visit: visit::<T>,
+            awaited: awaited::<T>,
+            let_go: let_go::<T>,
+            drop: drop_in_place::<T>,
+        }
     };
 }
 
-impl Machine {
-    #[inline]
+// SAFETY: the machines are `Send`. A body is reached by threads attached to the interpreter only, one at a time (the module asks for the
+// interpreter lock); what a step lets in between finds the status `Running` and leaves the place alone.
+unsafe impl Sync for Body {}
+
+impl Body {
     pub(crate) fn new<T: Steps>(machine: T) -> Self {
         let mut place = [MaybeUninit::uninit(); WORDS];
         // SAFETY: building the table for T checked that it fits, in size and alignment; `place` is ours and holds nothing yet.
         unsafe { place.as_mut_ptr().cast::<T>().write(machine) };
-        Self { place, table: &Of::<T>::TABLE }
+        Self(UnsafeCell::new(Inner { status: Status::Created, table: &Of::<T>::TABLE, place }))
+    }
+
+    /// A body that has nothing to do.
+    pub(crate) fn idle() -> Self {
+        let place = [MaybeUninit::uninit(); WORDS];
+        Self(UnsafeCell::new(Inner { status: Status::Idle, table: &Of::<()>::TABLE, place }))
     }
 
     #[inline]
-    pub(crate) fn step<'py>(&mut self, py: Python<'py>, resume: Resume) -> Sent<'py> {
-        // SAFETY: the table is that of the type whose value is in `place`, from `new` until the drop.
-        unsafe { (self.table.step)(&raw mut self.place, py, resume) }
+    pub(crate) fn status(&self, _py: Python<'_>) -> Status {
+        // SAFETY: nobody keeps a reference to the status; see `Sync`.
+        unsafe { (*self.0.get()).status }
     }
 
+    #[inline]
+    fn set_status(&self, status: Status) {
+        // SAFETY: as in `status`.
+        unsafe { (*self.0.get()).status = status };
+    }
+
+    #[inline]
+    fn table(&self) -> &'static Table {
+        // SAFETY: as in `status`.
+        unsafe { (*self.0.get()).table }
+    }
+
+    #[inline]
+    fn place(&self) -> *mut Place {
+        // SAFETY: only an address is taken.
+        unsafe { &raw mut (*self.0.get()).place }
+    }
+
+    /// Gives a body that is over a new machine.
+    #[inline]
+    pub(crate) fn refill<T: Steps>(&self, py: Python<'_>, machine: T) {
+        debug_assert_eq!(self.status(py), Status::Closed, "the place is free");
+        // SAFETY: as in `new`; a closed body holds nothing.
+        unsafe { self.place().cast::<T>().write(machine) };
+        // SAFETY: as in `status`.
+        unsafe { (*self.0.get()).table = &Of::<T>::TABLE };
+        self.set_status(Status::Created);
+    }
+
+    /// Runs the machine until it awaits something or is over. None, and nothing done, when it runs already, or is over.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "on the way of each await of a lock or queue")]
+    pub(crate) fn run<'py>(&self, py: Python<'py>, resume: Resume) -> Option<Sent<'py>> {
+        let status = self.status(py);
+        if !status.has_machine() {
+            return None;
+        }
+        self.set_status(Status::Running);
+        let (table, place) = (self.table(), self.place());
+        if status == Status::Created {
+            // SAFETY: the status was `Created`: there is a value of the table's type, and from `Running` on it is this call's alone.
+            if let Some(sent) = unsafe { (table.end_at_once)(place, py) } {
+                self.set_status(Status::Closed);
+                return Some(sent);
+            }
+        }
+        // SAFETY: as above, for `Suspended` too.
+        let sent = Python::attach(|_| unsafe { (table.step)(place, py, resume) });
+        if matches!(sent, Sent::Yielded(_)) {
+            self.set_status(Status::Suspended);
+        } else {
+            self.set_status(Status::Closed);
+            // SAFETY: as above; it is not used again.
+            unsafe { (table.let_go)(place, py) };
+        }
+        Some(sent)
+    }
+
+    /// Ends a machine that does not run, without a step.
+    pub(crate) fn discard(&self, py: Python<'_>) {
+        if self.status(py).has_machine() {
+            self.set_status(Status::Closed);
+            // SAFETY: there was a value of the table's type, which nobody else uses: it did not run, and never will.
+            unsafe { (self.table().let_go)(self.place(), py) };
+        }
+    }
+
+    /// A machine that runs at this moment is passed over: what it holds then counts as reachable.
     pub(crate) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        // SAFETY: as in `step`.
-        unsafe { (self.table.visit)(&raw const self.place, visit) }
+        // SAFETY: as in `status`; the collector runs on an attached thread.
+        let status = unsafe { (*self.0.get()).status };
+        if !status.has_machine() {
+            return Ok(());
+        }
+        // SAFETY: there is a value of the table's type, and it does not run.
+        unsafe { (self.table().visit)(self.place(), visit) }
     }
 
+    /// What a suspended machine awaits.
     pub(crate) fn awaited<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        // SAFETY: as in `step`.
-        unsafe { (self.table.awaited)(&raw const self.place, py) }
+        if self.status(py) != Status::Suspended {
+            return None;
+        }
+        // SAFETY: there is a value of the table's type, and it does not run.
+        unsafe { (self.table().awaited)(self.place(), py) }
     }
 }
 
-impl Drop for Machine {
-    #[inline]
+impl Drop for Body {
     fn drop(&mut self) {
-        // SAFETY: as in `step`; the value is not used again.
-        unsafe { (self.table.drop)(&raw mut self.place) };
+        let inner = self.0.get_mut();
+        if inner.status.has_machine() {
+            // SAFETY: there is a value of the table's type, which goes with the body.
+            unsafe { (inner.table.drop)(&raw mut inner.place) };
+        }
+    }
+}
+
+/// The machine of a body that has nothing to do; it is never run.
+impl Steps for () {
+    fn step<'py>(&mut self, py: Python<'py>, _resume: Resume) -> Sent<'py> {
+        Sent::Returned(py.None().into_bound(py))
+    }
+
+    fn visit(&self, _visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        Ok(())
     }
 }
 
 unsafe fn step<T: Steps>(place: *mut Place, py: Python<'_>, resume: Resume) -> Sent<'_> {
     // SAFETY: the caller has a T at `place`, which nobody else refers to now.
     unsafe { &mut *place.cast::<T>() }.step(py, resume)
+}
+
+unsafe fn end_at_once<T: Steps>(place: *mut Place, py: Python<'_>) -> Option<Sent<'_>> {
+    // SAFETY: the caller has a T at `place`, which nobody else refers to now.
+    let sent = unsafe { &mut *place.cast::<T>() }.end_at_once(py)?;
+    // SAFETY: as above, and the caller does not use it again.
+    unsafe { place.cast::<T>().read() }.let_go(py);
+    Some(sent)
 }
 
 unsafe fn visit<T: Steps>(place: *const Place, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -120,10 +276,15 @@ unsafe fn awaited<T: Steps>(place: *const Place, py: Python<'_>) -> Option<Bound
     unsafe { &*place.cast::<T>() }.awaited(py)
 }
 
+unsafe fn let_go<T: Steps>(place: *mut Place, py: Python<'_>) {
+    // SAFETY: the caller has a T at `place` and does not use it again.
+    unsafe { place.cast::<T>().read() }.let_go(py);
+}
+
 unsafe fn drop_in_place<T>(place: *mut Place) {
     // SAFETY: the caller has a T at `place` and does not use it again.
     unsafe { place.cast::<T>().drop_in_place() };
 }
 
-/// Room for the machines of locks and queues. It is moved at each step, so more is not free.
+/// Room for the machines of locks and queues.
 const WORDS: usize = 7;

@@ -2,7 +2,7 @@
 //!
 //! Files by job: `cell` (state of an object behind the interpreter lock), `call` (calling Python without building
 //! tuples), `send` (stepping a coroutine), `machine` (the bodies of our own), `context` (entering a `contextvars.Context`), `finalize` (`tp_finalize`, which
-//! PyO3 lacks), `methods` (methods without argument parsing), `slots` (`am_send`, which PyO3 lacks), `recycle` (free lists), `current_task` (where the interpreter keeps the running task), `buffer` (bytes-like objects), `deque` (`collections.deque`),
+//! PyO3 lacks), `methods` (methods without argument parsing), `slots` (`am_send`, which PyO3 lacks), `stop` (results as `StopIteration`), `recycle` (free lists), `current_task` (where the interpreter keeps the running task), `buffer` (bytes-like objects), `deque` (`collections.deque`),
 //! `warning` (warnings of dying objects).
 //! Everything exported is safe to call: no `unsafe fn` leaves this room.
 #![expect(unsafe_code, reason = "this is the room of unsafe code of this crate")]
@@ -19,4 +19,5 @@ pub(crate) mod methods;
 pub(crate) mod recycle;
 pub(crate) mod send;
 pub(crate) mod slots;
+pub(crate) mod stop;
 pub(crate) mod warning;

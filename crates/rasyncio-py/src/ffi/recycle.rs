@@ -81,8 +81,8 @@ unsafe extern "C" fn dealloc<T: Recycle>(object: *mut ffi::PyObject) {
     let this = unsafe { this.cast_unchecked::<T>() };
     // An object whose finalizer ran once would never have it run again.
     // SAFETY: the object is whole, and of a class that the collector knows.
-    let is_fresh = unsafe { ffi::PyObject_GC_IsFinalized(object) } == 0;
-    if !is_fresh || !T::is_recyclable(this) {
+    let is_fresh = || unsafe { ffi::PyObject_GC_IsFinalized(object) } == 0;
+    if !is_plain::<T>(py, object) || !T::is_recyclable(this) || !is_fresh() {
         if let Some(original) = T::bin().destructor.get() {
             // SAFETY: the destructor that this class had before.
             unsafe { original(object) };
@@ -108,6 +108,25 @@ unsafe extern "C" fn dealloc<T: Recycle>(object: *mut ffi::PyObject) {
         // SAFETY: the destructor that PyO3 made for exactly this class.
         unsafe { original(object) };
     }
+}
+
+/// Whether the object is of this very class, no subclass, and nobody gave it attributes of its own.
+#[inline]
+fn is_plain<T: PyTypeInfo>(py: Python<'_>, object: *mut ffi::PyObject) -> bool {
+    let class = T::type_object_raw(py);
+    // SAFETY: the object is whole.
+    if unsafe { ffi::Py_TYPE(object) } != class {
+        return false;
+    }
+    // SAFETY: a type object of ours, which lives for ever.
+    let dictionary = unsafe { (*class).tp_dictoffset };
+    if dictionary <= 0 {
+        return dictionary == 0;
+    }
+    // SAFETY: the type says that its objects have a pointer there, NULL or to a dictionary.
+    let place = unsafe { object.byte_offset(dictionary).cast::<*mut ffi::PyObject>() };
+    // SAFETY: as above.
+    unsafe { *place }.is_null()
 }
 
 /// Tells the weak references of a dying object that it is gone.

@@ -1,11 +1,10 @@
 //! `am_send`, which PyO3 lacks: without it an awaitable that returns a value has to build and raise a StopIteration.
 
-use pyo3::exceptions::{PyBaseException, PyStopIteration};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
 use pyo3::{PyTypeInfo, ffi};
 
 use super::send::Sent;
+use super::stop::{self, stop_iteration};
 
 /// An awaitable that can be stepped without exceptions.
 pub(crate) trait SendSlot: PyTypeInfo + Sized {
@@ -44,7 +43,7 @@ unsafe extern "C" fn iternext<T: SendSlot>(object: *mut ffi::PyObject) -> *mut f
         match T::send(this, &none) {
             Sent::Yielded(yielded) => return yielded.into_ptr(),
             Sent::Returned(value) if value.is_none() => {}
-            Sent::Returned(value) => set_stop_iteration(&value),
+            Sent::Returned(value) => stop::raise(&value),
             Sent::Raised(error) => error.restore(py),
         }
         std::ptr::null_mut()
@@ -55,19 +54,6 @@ unsafe extern "C" fn iternext<T: SendSlot>(object: *mut ffi::PyObject) -> *mut f
         pyo3::exceptions::PySystemError::new_err("panic while stepping an awaitable").restore(py);
         std::ptr::null_mut()
     })
-}
-
-/// Raises `StopIteration(value)`, without the detour over a `PyErr` where the interpreter would not take the value apart.
-#[inline]
-fn set_stop_iteration(value: &Bound<'_, PyAny>) {
-    if value.is_instance_of::<PyTuple>() || value.is_instance_of::<PyBaseException>() {
-        stop_iteration(value).restore(value.py());
-        return;
-    }
-    // SAFETY: the interpreter set it at its start and leaves it.
-    let class = unsafe { ffi::PyExc_StopIteration };
-    // SAFETY: both objects are alive; the call makes the exception and keeps references of its own.
-    unsafe { ffi::PyErr_SetObject(class, value.as_ptr()) };
 }
 
 /// A class that can be awaited through an iterator object.
@@ -159,14 +145,5 @@ pub(crate) fn next_result(sent: Sent<'_>) -> PyResult<Option<Bound<'_, PyAny>>> 
         Sent::Returned(value) if value.is_none() => Ok(None),
         Sent::Returned(value) => Err(stop_iteration(&value)),
         Sent::Raised(error) => Err(error),
-    }
-}
-
-/// `StopIteration(value)`: also for a tuple, which raising by type would unpack, and for an exception, which it would raise itself.
-pub(crate) fn stop_iteration(value: &Bound<'_, PyAny>) -> PyErr {
-    let py = value.py();
-    match PyTuple::new(py, [value]).and_then(|arguments| py.get_type::<PyStopIteration>().call1(arguments)) {
-        Ok(exception) => PyErr::from_value(exception),
-        Err(error) => error,
     }
 }

@@ -10,6 +10,7 @@ use crate::ffi::cell::GilCell;
 use crate::ffi::recycle::{self, Bin, Recycle};
 use crate::ffi::send::Sent;
 use crate::ffi::slots::{SendSlot, next_result};
+use crate::ffi::stop::{self, stop_iteration};
 
 /// The iterator behind `await future`: yields the future once while it is pending, then returns its result.
 #[pyclass(frozen, name = "FutureIter", module = "rasyncio")]
@@ -83,6 +84,7 @@ impl Recycle for FutureIter {
     #[inline]
     fn empty(this: &Bound<'_, Self>) {
         let py = this.py();
+        stop::forget(py);
         drop(this.get().future.take(py).map(|future| future.into_bound(py)));
     }
 
@@ -119,7 +121,7 @@ impl FutureIter {
         let _ = value;
         match self.step(py) {
             Sent::Yielded(object) => Ok(object),
-            Sent::Returned(value) => Err(crate::ffi::slots::stop_iteration(&value)),
+            Sent::Returned(value) => Err(stop_iteration(&value)),
             Sent::Raised(error) => Err(error),
         }
     }

@@ -24,6 +24,7 @@ use crate::event_loop::{Loop, Ready};
 use crate::exceptions;
 use crate::ffi::cell::GilCell;
 use crate::ffi::finalize::{Finalize, Released};
+use crate::ffi::recycle::{self, Bin, Recycle};
 use crate::ffi::slots::AwaitSlot;
 use crate::interop::stdlib;
 use crate::tasks::TaskWakeup;
@@ -50,6 +51,21 @@ impl Future {
         let mut state = FutureState::uninitialised();
         state.event_loop = Some(event_loop);
         Self { state: GilCell::new(state) }
+    }
+
+    /// A pending future of `event_loop`, as an object of its own; in the memory of a dead one if there is one.
+    #[inline]
+    pub(crate) fn make<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Self>> {
+        let py = event_loop.py();
+        let mut owner = Some(event_loop.clone().unbind());
+        let recycled = recycle::take::<Self>(py, |this| {
+            this.get().state.with(py, |state| state.event_loop = owner.take())
+        });
+        match (recycled, owner) {
+            (Some(recycled), _) => Ok(recycled),
+            (None, Some(owner)) => Bound::new(py, Self::pending(owner)),
+            (None, None) => Bound::new(py, Self::pending(event_loop.clone().unbind())),
+        }
     }
 
     /// Ties a future that Python made to its loop; `source_traceback` in debug mode only.
@@ -372,6 +388,25 @@ impl AwaitSlot for Future {
     #[inline]
     fn iterator<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         Ok(FutureIter::make(this)?.into_any())
+    }
+}
+
+impl Recycle for Future {
+    #[inline]
+    fn is_recyclable(this: &Bound<'_, Self>) -> bool {
+        !Self::has_last_words(this)
+    }
+
+    #[inline]
+    fn empty(this: &Bound<'_, Self>) {
+        let py = this.py();
+        this.get().release_state(py);
+        drop(this.get().state.replace(py, FutureState::uninitialised()));
+    }
+
+    fn bin() -> &'static Bin {
+        static BIN: Bin = Bin::new();
+        &BIN
     }
 }
 

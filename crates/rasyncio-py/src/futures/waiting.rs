@@ -47,6 +47,14 @@ impl Waiting {
         }
     }
 
+    #[inline]
+    pub(crate) fn let_go(self, py: Python<'_>) {
+        match self {
+            Self::Native(future) => drop(future.into_bound(py)),
+            Self::Foreign { .. } => Python::attach(|_| drop(self)),
+        }
+    }
+
     pub(crate) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
             Self::Native(future) => visit.call(future),

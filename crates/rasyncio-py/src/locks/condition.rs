@@ -10,14 +10,15 @@ use pyo3::types::{PyDict, PyTuple};
 pub(super) use wait::Wait;
 use wait::{Acquiring, WaitFor};
 
-use super::gate::{self, Answer, Held, Inner, Pass};
+use super::gate::{self, Answer, ENTER, EXIT, Held, Inner, Pass};
 use super::lock::Lock;
-use super::shown;
 use super::waiters::{LoopBound, Waiters};
+use super::{boolean, none, shown};
 use crate::coroutines::Coroutine;
 use crate::exceptions;
 use crate::ffi::call::call_method_none;
 use crate::ffi::cell::GilCell;
+use crate::ffi::methods::Light;
 
 /// Tasks wait until another one notifies them; all of them hold a lock when they look at what they share.
 ///
@@ -27,65 +28,37 @@ use crate::ffi::cell::GilCell;
 #[pyclass(frozen, subclass, extends = LoopBound, name = "Condition", module = "rasyncio")]
 #[derive(Default)]
 pub(crate) struct Condition {
-    guard: GilCell<Option<Guard>>,
+    lock: GilCell<Option<Py<PyAny>>>,
     waiters: Waiters,
 }
 
 /// The lock behind a condition.
-enum Guard {
-    Native(Py<Lock>),
+enum Guard<'py> {
+    Native(Bound<'py, Lock>),
     /// Another library's, or a subclass with methods of its own.
-    Other(Py<PyAny>),
+    Other(Bound<'py, PyAny>),
 }
 
-impl Guard {
-    fn of(lock: &Bound<'_, PyAny>) -> Self {
-        match lock.cast_exact::<Lock>() {
-            Ok(lock) => Self::Native(lock.clone().unbind()),
-            Err(_) => Self::Other(lock.clone().unbind()),
-        }
-    }
-
-    fn clone_ref(&self, py: Python<'_>) -> Self {
+impl Guard<'_> {
+    fn is_locked(&self) -> PyResult<bool> {
         match self {
-            Self::Native(lock) => Self::Native(lock.clone_ref(py)),
-            Self::Other(lock) => Self::Other(lock.clone_ref(py)),
+            Self::Native(lock) => Ok(lock.get().is_locked(lock.py())),
+            Self::Other(lock) => call_method_none(lock, intern!(lock.py(), "locked"))?.is_truthy(),
         }
     }
 
-    fn object<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+    fn release(&self) -> PyResult<()> {
         match self {
-            Self::Native(lock) => lock.bind(py).clone().into_any(),
-            Self::Other(lock) => lock.bind(py).clone(),
+            Self::Native(lock) => Lock::release(lock),
+            Self::Other(lock) => call_method_none(lock, intern!(lock.py(), "release")).map(drop),
         }
     }
 
-    fn is_locked(&self, py: Python<'_>) -> PyResult<bool> {
-        match self {
-            Self::Native(lock) => Ok(lock.get().is_locked(py)),
-            Self::Other(lock) => call_method_none(lock.bind(py), intern!(py, "locked"))?.is_truthy(),
-        }
-    }
-
-    fn release(&self, py: Python<'_>) -> PyResult<()> {
-        match self {
-            Self::Native(lock) => Lock::release(lock.bind(py)),
-            Self::Other(lock) => call_method_none(lock.bind(py), intern!(py, "release")).map(drop),
-        }
-    }
-
-    fn begin_acquire(&self, py: Python<'_>) -> PyResult<Acquiring> {
+    fn begin_acquire(&self) -> PyResult<Acquiring> {
         Ok(match self {
-            Self::Native(lock) => Inner::Native(Pass::new(lock.bind(py), Answer::True)),
-            Self::Other(lock) => Inner::Other(gate::begin_acquire(lock.bind(py))?),
+            Self::Native(lock) => Inner::Native(Pass::new(lock, Answer::True)),
+            Self::Other(lock) => Inner::Other(gate::begin_acquire(lock)?),
         })
-    }
-
-    fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        match self {
-            Self::Native(lock) => visit.call(lock),
-            Self::Other(lock) => visit.call(lock),
-        }
     }
 }
 
@@ -102,39 +75,47 @@ impl Condition {
     }
 
     fn set_lock(&self, py: Python<'_>, lock: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let guard = match lock {
+        let lock = match lock {
             Some(lock) => {
                 // A lock without them is refused here, not at the first use.
                 for name in [intern!(py, "locked"), intern!(py, "acquire"), intern!(py, "release")] {
                     lock.getattr(name)?;
                 }
-                Guard::of(lock)
+                lock.clone()
             }
-            None => Guard::Native(Bound::new(py, Lock::free())?.unbind()),
+            None => Bound::new(py, Lock::free())?.into_any(),
         };
-        drop(self.guard.replace(py, Some(guard)));
+        drop(self.lock.replace(py, Some(lock.unbind())));
         self.waiters.clear(py);
         Ok(())
     }
 
     #[inline]
-    fn guard(&self, py: Python<'_>) -> PyResult<Guard> {
-        self.guard
-            .with(py, |guard| guard.as_ref().map(|guard| guard.clone_ref(py)))
+    fn lock<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.lock
+            .with(py, |lock| lock.as_ref().map(|lock| lock.bind(py).clone()))
             .ok_or_else(|| exceptions::runtime("Condition object is not initialized."))
+    }
+
+    #[inline]
+    fn guard<'py>(&self, py: Python<'py>) -> PyResult<Guard<'py>> {
+        Ok(match self.lock(py)?.cast_into_exact::<Lock>() {
+            Ok(lock) => Guard::Native(lock),
+            Err(other) => Guard::Other(other.into_inner()),
+        })
     }
 
     /// Its lock, where that is ours.
     pub(super) fn native_lock<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, Lock>>> {
         Ok(match self.guard(py)? {
-            Guard::Native(lock) => Some(lock.into_bound(py)),
+            Guard::Native(lock) => Some(lock),
             Guard::Other(_) => None,
         })
     }
 
     /// Wakes the first `count` who are not woken yet; RuntimeError when nobody holds the lock.
     pub(super) fn wake(&self, py: Python<'_>, count: usize) -> PyResult<()> {
-        if !self.guard(py)?.is_locked(py)? {
+        if !self.guard(py)?.is_locked()? {
             return Err(exceptions::runtime("cannot notify on un-acquired lock"));
         }
         self.wake_unchecked(py, count)
@@ -142,13 +123,77 @@ impl Condition {
 
     #[inline]
     fn wake_unchecked(&self, py: Python<'_>, count: usize) -> PyResult<()> {
-        let no = pyo3::types::PyBool::new(py, false).to_owned().into_any();
-        self.waiters.wake(&no, count)?;
+        self.waiters.wake(&boolean(py, false), count)?;
         Ok(())
     }
 
     pub(super) fn wake_all(&self, py: Python<'_>) -> PyResult<()> {
         self.wake(py, self.waiters.len(py)?)
+    }
+}
+
+impl Condition {
+    /// Adds the methods that programs call all the time.
+    pub(super) fn add_methods(py: Python<'_>) -> PyResult<()> {
+        Light::<Self>::to_class(py)
+            .alone(
+                c"acquire",
+                c"acquire($self)\n--\n\nWaits until the lock is free and takes it: what the `acquire()` of the lock gives.",
+                Self::acquire,
+            )?
+            .alone(
+                c"release",
+                c"release($self)\n--\n\nFrees the lock. RuntimeError when nobody holds it.",
+                Self::release,
+            )?
+            .alone(c"locked", c"locked($self)\n--\n\nWhether somebody holds the lock.", |this| {
+                Ok(boolean(this.py(), this.get().guard(this.py())?.is_locked()?))
+            })?
+            .alone(
+                c"wait",
+                c"wait($self)\n--\n\nGives the lock up, waits to be notified, and takes the lock again; returns True. \
+                  RuntimeError when nobody holds the lock.\n\n\
+                  It may return without a notification: look again at what was waited for, or use `wait_for()`.",
+                |this| Ok(Coroutine::of(this.py(), "Condition.wait", Wait::new(this))?.into_any()),
+            )?
+            .alone(
+                c"notify_all",
+                c"notify_all($self)\n--\n\nWakes every task that waits. RuntimeError when nobody holds the lock.",
+                |this| none(this.py(), this.get().wake_all(this.py())),
+            )?
+            .alone(c"__aenter__", ENTER, Self::enter)?
+            .exit(EXIT, Self::leave)?;
+        Ok(())
+    }
+
+    fn acquire<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        match this.get().guard(this.py())? {
+            Guard::Native(lock) => Ok(Lock::acquire(&lock)?.into_any()),
+            Guard::Other(lock) => call_method_none(&lock, intern!(lock.py(), "acquire")),
+        }
+    }
+
+    fn release<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        match this.get().guard(this.py())? {
+            Guard::Native(lock) => none(this.py(), Lock::release(&lock)),
+            Guard::Other(lock) => call_method_none(&lock, intern!(lock.py(), "release")),
+        }
+    }
+
+    fn enter<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Ok(match this.get().guard(this.py())? {
+            Guard::Native(lock) => gate::enter(&lock)?,
+            Guard::Other(lock) => gate::enter_other(&lock)?,
+        }
+        .into_any())
+    }
+
+    fn leave<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Ok(match this.get().guard(this.py())? {
+            Guard::Native(lock) => gate::leave(&lock)?,
+            Guard::Other(lock) => gate::leave_other(&lock)?,
+        }
+        .into_any())
     }
 }
 
@@ -167,34 +212,6 @@ impl Condition {
         self.set_lock(py, lock)
     }
 
-    /// Whether somebody holds the lock.
-    fn locked(&self, py: Python<'_>) -> PyResult<bool> {
-        self.guard(py)?.is_locked(py)
-    }
-
-    /// Waits until the lock is free and takes it: what the `acquire()` of the lock gives.
-    fn acquire<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        match self.guard(py)? {
-            Guard::Native(lock) => Ok(Lock::acquire(lock.bind(py))?.into_any()),
-            Guard::Other(lock) => call_method_none(lock.bind(py), intern!(py, "acquire")),
-        }
-    }
-
-    /// Frees the lock. RuntimeError when nobody holds it.
-    fn release<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        match self.guard(py)? {
-            Guard::Native(lock) => Lock::release(lock.bind(py)).map(|()| py.None().into_bound(py)),
-            Guard::Other(lock) => call_method_none(lock.bind(py), intern!(py, "release")),
-        }
-    }
-
-    /// Gives the lock up, waits to be notified, and takes the lock again; returns True. RuntimeError when nobody holds the lock.
-    ///
-    /// It may return without a notification: look again at what was waited for, or use `wait_for()`.
-    fn wait<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, Coroutine>> {
-        Coroutine::of(this.py(), "Condition.wait", Wait::new(this))
-    }
-
     /// Waits until `predicate()` gives something true, which is returned. It is called with the lock held.
     fn wait_for<'py>(this: &Bound<'py, Self>, predicate: Py<PyAny>) -> PyResult<Bound<'py, Coroutine>> {
         Coroutine::of(this.py(), "Condition.wait_for", WaitFor::new(this, predicate))
@@ -206,42 +223,15 @@ impl Condition {
         self.wake(py, usize::try_from(n).unwrap_or(0))
     }
 
-    /// Wakes every task that waits. RuntimeError when nobody holds the lock.
-    fn notify_all(&self, py: Python<'_>) -> PyResult<()> {
-        self.wake_all(py)
-    }
-
-    fn __aenter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Coroutine>> {
-        match self.guard(py)? {
-            Guard::Native(lock) => gate::enter(lock.bind(py)),
-            Guard::Other(lock) => gate::enter_other(lock.bind(py)),
-        }
-    }
-
-    #[pyo3(signature = (exc_type, exc, tb))]
-    fn __aexit__<'py>(
-        &self,
-        exc_type: &Bound<'py, PyAny>,
-        exc: &Bound<'py, PyAny>,
-        tb: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, Coroutine>> {
-        let _ = (exc, tb);
-        let py = exc_type.py();
-        match self.guard(py)? {
-            Guard::Native(lock) => gate::leave(lock.bind(py)),
-            Guard::Other(lock) => gate::leave_other(lock.bind(py)),
-        }
-    }
-
     fn __repr__(this: &Bound<'_, Self>) -> PyResult<String> {
         let py = this.py();
-        let state = if this.get().guard(py)?.is_locked(py)? { "locked" } else { "unlocked" };
+        let state = if this.get().guard(py)?.is_locked()? { "locked" } else { "unlocked" };
         shown(this.as_any(), state, this.get().waiters.len(py)?)
     }
 
     #[getter]
     fn _lock<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(self.guard(py)?.object(py))
+        self.lock(py)
     }
 
     #[getter]
@@ -251,11 +241,11 @@ impl Condition {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.waiters.visit(&visit)?;
-        self.guard.peek(|guard| guard.as_ref().map_or(Ok(()), |guard| guard.visit(&visit))).unwrap_or(Ok(()))
+        self.lock.peek(|lock| visit.call(lock)).unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {
         self.waiters.clear(py);
-        drop(self.guard.take(py));
+        drop(self.lock.take(py));
     }
 }

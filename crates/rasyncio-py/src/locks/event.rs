@@ -5,11 +5,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::gate::{Answer, Gate, Pass};
-use super::lock::py_true;
-use super::shown;
 use super::waiters::{LoopBound, Waiters};
+use super::{boolean, none, shown};
 use crate::coroutines::Coroutine;
 use crate::ffi::cell::GilCell;
+use crate::ffi::methods::Light;
 
 /// A flag that tasks wait for until another sets it.
 ///
@@ -41,8 +41,31 @@ impl Event {
     #[inline]
     pub(crate) fn set_flag(&self, py: Python<'_>) -> PyResult<()> {
         if !self.value.with(py, |value| std::mem::replace(value, true)) {
-            self.waiters.wake(&py_true(py), usize::MAX)?;
+            self.waiters.wake(&boolean(py, true), usize::MAX)?;
         }
+        Ok(())
+    }
+}
+
+impl Event {
+    /// Adds the methods that programs call all the time.
+    pub(super) fn add_methods(py: Python<'_>) -> PyResult<()> {
+        Light::<Self>::to_class(py)
+            .alone(c"is_set", c"is_set($self)\n--\n\nWhether the flag is set.", |this| {
+                Ok(boolean(this.py(), this.get().value(this.py())))
+            })?
+            .alone(
+                c"set",
+                c"set($self)\n--\n\nSets the flag: every task that waits is woken, and `wait()` returns at once from now on.",
+                |this| none(this.py(), this.get().set_flag(this.py())),
+            )?
+            .alone(c"clear", c"clear($self)\n--\n\nTakes the flag back: `wait()` waits again.", |this| {
+                this.get().unset(this.py());
+                none(this.py(), Ok(()))
+            })?
+            .alone(c"wait", c"wait($self)\n--\n\nWaits until the flag is set; returns True.", |this| {
+                Ok(Coroutine::of(this.py(), "Event.wait", Pass::new(this, Answer::True))?.into_any())
+            })?;
         Ok(())
     }
 }
@@ -84,26 +107,6 @@ impl Event {
     fn __init__(&self, py: Python<'_>) {
         self.unset(py);
         self.waiters.clear(py);
-    }
-
-    /// Whether the flag is set.
-    fn is_set(&self, py: Python<'_>) -> bool {
-        self.value(py)
-    }
-
-    /// Sets the flag: every task that waits is woken, and `wait()` returns at once from now on.
-    fn set(&self, py: Python<'_>) -> PyResult<()> {
-        self.set_flag(py)
-    }
-
-    /// Takes the flag back: `wait()` waits again.
-    fn clear(&self, py: Python<'_>) {
-        self.unset(py);
-    }
-
-    /// Waits until the flag is set; returns True.
-    fn wait<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, Coroutine>> {
-        Coroutine::of(this.py(), "Event.wait", Pass::new(this, Answer::True))
     }
 
     fn __repr__(this: &Bound<'_, Self>) -> PyResult<String> {

@@ -3,10 +3,14 @@
 //! The machines here are the bodies of `acquire()`, `wait()`, `__aenter__()` and `__aexit__()`.
 
 use pyo3::PyClass;
+use std::ffi::CStr;
+
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
+use super::boolean;
 use super::waiters::{LoopBound, Waiters};
 use crate::coroutines::{Coroutine, Delegate, Resume, Steps};
 use crate::ffi::call::call_method_none;
@@ -69,9 +73,7 @@ impl<G: Gate> Pass<G> {
 
     fn passed<'py>(&self, py: Python<'py>) -> Sent<'py> {
         Sent::Returned(match self.answer {
-            Answer::True => {
-                true.into_pyobject(py).map_or_else(|never| match never {}, |yes| yes.to_owned().into_any())
-            }
+            Answer::True => boolean(py, true),
             Answer::None => py.None().into_bound(py),
         })
     }
@@ -116,6 +118,23 @@ impl<G: Gate> Steps for Pass<G> {
         self.after_wait(&gate, &waiting.future(py), sent).unwrap_or_else(Sent::Raised)
     }
 
+    #[inline]
+    fn end_at_once<'py>(&mut self, py: Python<'py>) -> Option<Sent<'py>> {
+        match G::try_pass(self.gate.bind(py)) {
+            Ok(true) => Some(self.passed(py)),
+            Ok(false) => None,
+            Err(error) => Some(Sent::Raised(error)),
+        }
+    }
+
+    #[inline]
+    fn let_go(self, py: Python<'_>) {
+        drop(self.gate.into_bound(py));
+        if let Some(waiting) = self.waiting {
+            waiting.let_go(py);
+        }
+    }
+
     fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.gate)?;
         self.waiting.as_ref().map_or(Ok(()), |waiting| waiting.visit(visit))
@@ -156,29 +175,57 @@ impl<M: Steps> Steps for Inner<M> {
 }
 
 /// `__aenter__()`. A subclass may have an `acquire()` of its own, which is called then.
+///
+/// `async with` awaits what this gives at once, so a free gate is passed here already, and a coroutine that has nothing to do is given.
+#[inline]
 pub(super) fn enter<'py, G: Held>(this: &Bound<'py, G>) -> PyResult<Bound<'py, Coroutine>> {
-    if G::is_plain(this) {
-        return Coroutine::of(this.py(), ENTER, Pass::new(this, Answer::None));
+    if !G::is_plain(this) {
+        return enter_other(this.as_any());
     }
-    enter_other(this.as_any())
+    if G::try_pass(this)? {
+        return idle(this.py(), &ENTERED, ENTERING);
+    }
+    Coroutine::of(this.py(), ENTERING, Pass::new(this, Answer::None))
 }
 
 /// `__aexit__()`, likewise with `release()`.
+#[inline]
 pub(super) fn leave<'py, G: Held>(this: &Bound<'py, G>) -> PyResult<Bound<'py, Coroutine>> {
-    if G::is_plain(this) {
-        return Coroutine::of(this.py(), EXIT, Leaving { gate: this.clone().unbind() });
+    if !G::is_plain(this) {
+        return leave_other(this.as_any());
     }
-    leave_other(this.as_any())
+    if G::release(this).is_ok() {
+        return idle(this.py(), &LEFT, LEAVING);
+    }
+    // Raises when it is awaited, as asyncio does.
+    Coroutine::of(this.py(), LEAVING, Leaving { gate: this.clone().unbind() })
+}
+
+static ENTERED: PyOnceLock<Py<Coroutine>> = PyOnceLock::new();
+static LEFT: PyOnceLock<Py<Coroutine>> = PyOnceLock::new();
+
+/// The one coroutine of that name which has nothing to do.
+#[inline]
+fn idle<'py>(
+    py: Python<'py>,
+    place: &'static PyOnceLock<Py<Coroutine>>,
+    name: &'static str,
+) -> PyResult<Bound<'py, Coroutine>> {
+    if let Some(existing) = place.get(py) {
+        return Ok(existing.bind(py).clone());
+    }
+    let made = place.get_or_try_init(py, || Coroutine::idle(py, name).map(Bound::unbind))?;
+    Ok(made.bind(py).clone())
 }
 
 /// `__aenter__()` of anything that has an `acquire()`.
 pub(super) fn enter_other<'py>(owner: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Coroutine>> {
-    await_method(ENTER, owner, "acquire", Kept::Nothing)
+    await_method(ENTERING, owner, "acquire", Kept::Nothing)
 }
 
 /// `__aexit__()` of anything that has a `release()`.
 pub(super) fn leave_other<'py>(owner: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Coroutine>> {
-    Coroutine::of(owner.py(), EXIT, LeavingOther { owner: owner.clone().unbind() })
+    Coroutine::of(owner.py(), LEAVING, LeavingOther { owner: owner.clone().unbind() })
 }
 
 struct Leaving<G> {
@@ -186,7 +233,6 @@ struct Leaving<G> {
 }
 
 impl<G: Held> Steps for Leaving<G> {
-    #[inline]
     fn step<'py>(&mut self, py: Python<'py>, _resume: Resume) -> Sent<'py> {
         returned(py, G::release(self.gate.bind(py)))
     }
@@ -288,5 +334,9 @@ pub(super) fn returned(py: Python<'_>, outcome: PyResult<()>) -> Sent<'_> {
 }
 
 /// As asyncio's primitives show them: there both are methods of a class that they share.
-const ENTER: &str = "_ContextManagerMixin.__aenter__";
-const EXIT: &str = "_ContextManagerMixin.__aexit__";
+const ENTERING: &str = "_ContextManagerMixin.__aenter__";
+const LEAVING: &str = "_ContextManagerMixin.__aexit__";
+
+/// What `help()` says of the two.
+pub(super) const ENTER: &CStr = c"__aenter__($self)\n--\n\n";
+pub(super) const EXIT: &CStr = c"__aexit__($self, exc_type, exc, tb)\n--\n\n";

@@ -4,12 +4,13 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::gate::{self, Answer, Gate, Held, Pass};
-use super::shown;
+use super::gate::{self, Answer, ENTER, EXIT, Gate, Held, Pass};
 use super::waiters::{LoopBound, Waiters};
+use super::{boolean, none, shown};
 use crate::coroutines::Coroutine;
 use crate::exceptions;
 use crate::ffi::cell::GilCell;
+use crate::ffi::methods::Light;
 
 /// A mutual exclusion lock for tasks, not owned by any of them. Who waits for it gets it in the order they came.
 ///
@@ -32,6 +33,34 @@ impl Lock {
     #[inline]
     pub(super) fn is_locked(&self, py: Python<'_>) -> bool {
         self.locked.get(py)
+    }
+}
+
+impl Lock {
+    /// Adds the methods that programs call all the time.
+    pub(super) fn add_methods(py: Python<'_>) -> PyResult<()> {
+        Light::<Self>::to_class(py)
+            .alone(
+                c"acquire",
+                c"acquire($self)\n--\n\nWaits until the lock is free and takes it; returns True.",
+                |this| Ok(Self::acquire(this)?.into_any()),
+            )?
+            .alone(
+                c"release",
+                c"release($self)\n--\n\nFrees the lock, and wakes the task that waits longest. RuntimeError when it is free already.",
+                |this| none(this.py(), Self::release(this)),
+            )?
+            .alone(c"locked", c"locked($self)\n--\n\nWhether somebody has the lock.", |this| {
+                Ok(boolean(this.py(), this.get().is_locked(this.py())))
+            })?
+            .alone(c"__aenter__", ENTER, |this| Ok(gate::enter(this)?.into_any()))?
+            .exit(EXIT, |this| Ok(gate::leave(this)?.into_any()))?;
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn acquire<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, Coroutine>> {
+        Coroutine::of(this.py(), "Lock.acquire", Pass::new(this, Answer::True))
     }
 }
 
@@ -61,7 +90,7 @@ impl Gate for Lock {
             None => this.get().locked.set(py, true),
             // Who was woken and cancelled at once passes the turn on.
             Some(error) if exceptions::is_cancelled(py, error) && !this.get().is_locked(py) => {
-                this.get().waiters.wake_head(&py_true(py))?;
+                this.get().waiters.wake_head(&boolean(py, true))?;
             }
             Some(_) => {}
         }
@@ -76,7 +105,7 @@ impl Held for Lock {
         if !this.get().locked.with(py, std::mem::take) {
             return Err(exceptions::runtime("Lock is not acquired."));
         }
-        this.get().waiters.wake_head(&py_true(py))
+        this.get().waiters.wake_head(&boolean(py, true))
     }
 }
 
@@ -93,37 +122,6 @@ impl Lock {
     fn __init__(&self, py: Python<'_>) {
         self.locked.set(py, false);
         self.waiters.clear(py);
-    }
-
-    /// Whether somebody has the lock.
-    fn locked(&self, py: Python<'_>) -> bool {
-        self.is_locked(py)
-    }
-
-    /// Waits until the lock is free and takes it; returns True.
-    pub(super) fn acquire<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, Coroutine>> {
-        Coroutine::of(this.py(), "Lock.acquire", Pass::new(this, Answer::True))
-    }
-
-    /// Frees the lock, and wakes the task that waits longest. RuntimeError when it is free already.
-    #[pyo3(name = "release")]
-    fn release_from_python(this: &Bound<'_, Self>) -> PyResult<()> {
-        Self::release(this)
-    }
-
-    fn __aenter__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, Coroutine>> {
-        gate::enter(this)
-    }
-
-    #[pyo3(signature = (exc_type, exc, tb))]
-    fn __aexit__<'py>(
-        this: &Bound<'py, Self>,
-        exc_type: &Bound<'py, PyAny>,
-        exc: &Bound<'py, PyAny>,
-        tb: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, Coroutine>> {
-        let _ = (exc_type, exc, tb);
-        gate::leave(this)
     }
 
     fn __repr__(this: &Bound<'_, Self>) -> PyResult<String> {
@@ -149,9 +147,4 @@ impl Lock {
     fn __clear__(&self, py: Python<'_>) {
         self.waiters.clear(py);
     }
-}
-
-/// What asyncio's primitives wake their waiters with.
-pub(super) fn py_true(py: Python<'_>) -> Bound<'_, PyAny> {
-    pyo3::types::PyBool::new(py, true).to_owned().into_any()
 }

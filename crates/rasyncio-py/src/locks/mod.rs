@@ -14,6 +14,7 @@ mod semaphore;
 mod waiters;
 
 use pyo3::prelude::*;
+use pyo3::types::PyBool;
 
 pub(crate) use barrier::Barrier;
 pub(crate) use condition::Condition;
@@ -32,4 +33,23 @@ fn shown(this: &Bound<'_, PyAny>, state: &str, waiting: usize) -> PyResult<Strin
         0 => format!("<{text} [{state}]>"),
         count => format!("<{text} [{state}, waiters:{count}]>"),
     })
+}
+
+/// Adds the methods that programs call all the time.
+pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
+    Lock::add_methods(py)?;
+    Event::add_methods(py)?;
+    Semaphore::add_methods(py)?;
+    Condition::add_methods(py)
+}
+
+/// What a light method gives that has nothing to give.
+#[inline]
+fn none(py: Python<'_>, outcome: PyResult<()>) -> PyResult<Bound<'_, PyAny>> {
+    outcome.map(|()| py.None().into_bound(py))
+}
+
+#[inline]
+fn boolean(py: Python<'_>, value: bool) -> Bound<'_, PyAny> {
+    PyBool::new(py, value).to_owned().into_any()
 }

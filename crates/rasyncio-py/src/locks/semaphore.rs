@@ -6,13 +6,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::count::{Count, GivenCount};
-use super::gate::{self, Answer, Gate, Held, Pass};
-use super::lock::py_true;
-use super::shown;
+use super::gate::{self, Answer, ENTER, EXIT, Gate, Held, Pass};
 use super::waiters::{LoopBound, Waiters};
+use super::{boolean, none, shown};
 use crate::coroutines::Coroutine;
 use crate::exceptions;
 use crate::ffi::cell::GilCell;
+use crate::ffi::methods::Light;
 use crate::futures::waiting;
 
 /// Lets a number of tasks in at a time. Who waits comes in in the order they came.
@@ -55,7 +55,7 @@ impl Semaphore {
         }
         // The place is taken before the future is told: what a foreign one does then already sees it taken.
         self.add(py, -1);
-        let woken = self.waiters.wake(&py_true(py), 1);
+        let woken = self.waiters.wake(&boolean(py, true), 1);
         if !matches!(woken, Ok(1)) {
             self.add(py, 1);
         }
@@ -75,6 +75,37 @@ impl Semaphore {
     fn let_in(&self, py: Python<'_>) -> PyResult<()> {
         self.add(py, 1);
         self.wake_next(py)?;
+        Ok(())
+    }
+}
+
+impl Semaphore {
+    /// Adds the methods that programs call all the time.
+    pub(super) fn add_methods(py: Python<'_>) -> PyResult<()> {
+        Light::<Self>::to_class(py)
+            .alone(
+                c"acquire",
+                c"acquire($self)\n--\n\nWaits for a place and takes it; returns True.",
+                |this| {
+                    let machine = Pass::new(this, Answer::True);
+                    Ok(Coroutine::of(this.py(), "Semaphore.acquire", machine)?.into_any())
+                },
+            )?
+            .alone(
+                c"release",
+                c"release($self)\n--\n\nGives a place back, and wakes the task that waits longest.",
+                |this| none(this.py(), this.get().let_in(this.py())),
+            )?
+            .alone(c"locked", c"locked($self)\n--\n\nWhether who comes now has to wait.", |this| {
+                Ok(boolean(this.py(), this.get().is_locked(this.py())?))
+            })?
+            .alone(c"__aenter__", ENTER, |this| Ok(gate::enter(this)?.into_any()))?
+            .exit(EXIT, |this| Ok(gate::leave(this)?.into_any()))?;
+        Light::<BoundedSemaphore>::to_class(py).alone(
+            c"release",
+            c"release($self)\n--\n\nGives a place back, and wakes the task that waits longest. ValueError when nobody had it.",
+            |this| none(this.py(), BoundedSemaphore::release(this)),
+        )?;
         Ok(())
     }
 }
@@ -150,37 +181,6 @@ impl Semaphore {
         self.begin(py, value)
     }
 
-    /// Whether who comes now has to wait.
-    fn locked(&self, py: Python<'_>) -> PyResult<bool> {
-        self.is_locked(py)
-    }
-
-    /// Waits for a place and takes it; returns True.
-    fn acquire<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, Coroutine>> {
-        Coroutine::of(this.py(), "Semaphore.acquire", Pass::new(this, Answer::True))
-    }
-
-    /// Gives a place back, and wakes the task that waits longest.
-    #[pyo3(name = "release")]
-    fn release_from_python(&self, py: Python<'_>) -> PyResult<()> {
-        self.let_in(py)
-    }
-
-    fn __aenter__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, Coroutine>> {
-        gate::enter(this)
-    }
-
-    #[pyo3(signature = (exc_type, exc, tb))]
-    fn __aexit__<'py>(
-        this: &Bound<'py, Self>,
-        exc_type: &Bound<'py, PyAny>,
-        exc: &Bound<'py, PyAny>,
-        tb: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, Coroutine>> {
-        let _ = (exc_type, exc, tb);
-        gate::leave(this)
-    }
-
     fn __repr__(this: &Bound<'_, Self>) -> PyResult<String> {
         let py = this.py();
         let semaphore = this.get();
@@ -248,12 +248,6 @@ impl BoundedSemaphore {
     fn __init__(this: &Bound<'_, Self>, value: GivenCount) -> PyResult<()> {
         this.get().bound.set(this.py(), value.0);
         this.as_super().get().begin(this.py(), value)
-    }
-
-    /// Gives a place back, and wakes the task that waits longest. ValueError when nobody had it.
-    #[pyo3(name = "release")]
-    fn release_from_python(this: &Bound<'_, Self>) -> PyResult<()> {
-        Self::release(this)
     }
 
     #[getter]

@@ -103,7 +103,7 @@ impl Waiters {
 
     #[inline]
     pub(crate) fn len(&self, py: Python<'_>) -> PyResult<usize> {
-        self.existing(py).map_or(Ok(0), |deque| deque.len())
+        self.existing(py).map_or(Ok(0), |deque| deque::len(&deque))
     }
 
     #[inline]
@@ -131,15 +131,17 @@ impl Waiters {
         let Some(deque) = self.existing(py) else {
             return Ok(true);
         };
-        if deque.len()? == 0 {
+        if deque::len(&deque)? == 0 {
             return Ok(true);
         }
-        for future in deque.try_iter()? {
-            if !waiting::is_cancelled(&future?)? {
-                return Ok(false);
+        Python::attach(|_| {
+            for future in deque.try_iter()? {
+                if !waiting::is_cancelled(&future?)? {
+                    return Ok(false);
+                }
             }
-        }
-        Ok(true)
+            Ok(true)
+        })
     }
 
     /// Wakes whoever came first, unless that one is about to run anyway.
@@ -148,8 +150,8 @@ impl Waiters {
         let Some(deque) = self.existing(value.py()) else {
             return Ok(());
         };
-        if deque.len()? > 0 {
-            waiting::wake(&deque::first(&deque)?, value)?;
+        if deque::len(&deque)? > 0 {
+            Python::attach(|_| waiting::wake(&deque::first(&deque)?, value))?;
         }
         Ok(())
     }
@@ -160,17 +162,19 @@ impl Waiters {
         let Some(deque) = self.existing(value.py()) else {
             return Ok(0);
         };
-        let mut woken = 0;
-        if limit == 0 || deque.len()? == 0 {
-            return Ok(woken);
+        if limit == 0 || deque::len(&deque)? == 0 {
+            return Ok(0);
         }
-        for future in deque.try_iter()? {
-            woken += usize::from(waiting::wake(&future?, value)?);
-            if woken == limit {
-                break;
+        Python::attach(|_| {
+            let mut woken = 0;
+            for future in deque.try_iter()? {
+                woken += usize::from(waiting::wake(&future?, value)?);
+                if woken == limit {
+                    break;
+                }
             }
-        }
-        Ok(woken)
+            Ok(woken)
+        })
     }
 
     /// Takes the first one out who is not done yet, and wakes that one: for queues.
@@ -179,8 +183,8 @@ impl Waiters {
         let Some(deque) = self.existing(value.py()) else {
             return Ok(());
         };
-        while deque.len()? > 0 {
-            if waiting::wake(&deque::popleft(&deque)?, value)? {
+        while deque::len(&deque)? > 0 {
+            if Python::attach(|_| waiting::wake(&deque::popleft(&deque)?, value))? {
                 break;
             }
         }
@@ -193,7 +197,7 @@ impl Waiters {
         let Some(deque) = self.existing(value.py()) else {
             return Ok(());
         };
-        while deque.len()? > 0 {
+        while deque::len(&deque)? > 0 {
             waiting::wake(&deque::popleft(&deque)?, value)?;
         }
         Ok(())

@@ -6,13 +6,13 @@ use pyo3::exceptions::PyValueError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyGenericAlias, PyTuple, PyType};
+use pyo3::types::{PyBool, PyDict, PyGenericAlias, PyTuple, PyType};
 
 use super::waiting::{Exchange, Getting, Joining, Putting};
-use super::{Order, Queue, format};
+use super::{Order, Queue, format, items_empty, items_len};
 use crate::coroutines::Coroutine;
 use crate::ffi::deque;
-use crate::ffi::methods::{Arguments, FastMethod};
+use crate::ffi::methods::{self, Arguments, FastMethod, Light};
 use crate::futures::waiting;
 use crate::locks::{Count, Event, GivenCount, LoopBound};
 
@@ -66,52 +66,10 @@ impl Queue {
         Ok(())
     }
 
-    /// How many items are in the queue.
-    fn qsize(&self, py: Python<'_>) -> PyResult<usize> {
-        self.items(py)?.len()
-    }
-
     /// How many items there may be at a time; 0 or less: any number.
     #[getter]
     fn maxsize<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
         self.state.with(py, |state| state.max_size).shown(py)
-    }
-
-    /// Whether there is no item.
-    fn empty(&self, py: Python<'_>) -> PyResult<bool> {
-        Ok(!self.items(py)?.is_truthy()?)
-    }
-
-    /// Whether there are `maxsize` items; never if any number is allowed.
-    fn full(this: &Bound<'_, Self>) -> PyResult<bool> {
-        Self::has_no_room(this)
-    }
-
-    /// Takes an item out; waits for one if there is none. `QueueShutDown` when none will come.
-    fn get<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, Coroutine>> {
-        Coroutine::of(this.py(), "Queue.get", Exchange::new(this, Getting))
-    }
-
-    /// Takes an item out. `QueueEmpty` when there is none, `QueueShutDown` when none will come.
-    fn get_nowait<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        Self::get_unless_empty(this)
-    }
-
-    /// Says that the work on an item that was taken out is done. ValueError when it is said more often than there were items.
-    fn task_done(&self, py: Python<'_>) -> PyResult<()> {
-        let left = self.state.with(py, |state| {
-            if state.unfinished > 0 {
-                state.unfinished -= 1;
-                Some(state.unfinished)
-            } else {
-                None
-            }
-        });
-        match left {
-            None => Err(PyValueError::new_err("task_done() called too many times")),
-            Some(0) => self.all_finished(py),
-            Some(_) => Ok(()),
-        }
     }
 
     /// Waits until the work on every item that was put in is done.
@@ -197,6 +155,67 @@ impl Queue {
     }
 }
 
+impl Queue {
+    /// Adds the methods that programs call all the time.
+    pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
+        methods::install::<Put>(py)?;
+        methods::install::<PutNowait>(py)?;
+        Light::<Self>::to_class(py)
+            .alone(
+                c"get",
+                c"get($self)\n--\n\nTakes an item out; waits for one if there is none. QueueShutDown when none will come.",
+                |this| {
+                    Ok(Coroutine::of(this.py(), "Queue.get", Exchange::new(this, Getting))?.into_any())
+                },
+            )?
+            .alone(
+                c"get_nowait",
+                c"get_nowait($self)\n--\n\n\
+                  Takes an item out. QueueEmpty when there is none, QueueShutDown when none will come.",
+                Self::get_unless_empty,
+            )?
+            .alone(
+                c"task_done",
+                c"task_done($self)\n--\n\nSays that the work on an item that was taken out is done. \
+                  ValueError when it is said more often than there were items.",
+                |this| {
+                    this.get().finish_one(this.py())?;
+                    Ok(this.py().None().into_bound(this.py()))
+                },
+            )?
+            .alone(c"qsize", c"qsize($self)\n--\n\nHow many items are in the queue.", |this| {
+                Ok(items_len(&this.get().items(this.py())?)?.into_pyobject(this.py())?.into_any())
+            })?
+            .alone(c"empty", c"empty($self)\n--\n\nWhether there is no item.", |this| {
+                let empty = items_empty(&this.get().items(this.py())?)?;
+                Ok(PyBool::new(this.py(), empty).to_owned().into_any())
+            })?
+            .alone(
+                c"full",
+                c"full($self)\n--\n\nWhether there are `maxsize` items; never if any number is allowed.",
+                |this| Ok(PyBool::new(this.py(), Self::has_no_room(this)?).to_owned().into_any()),
+            )?;
+        Ok(())
+    }
+
+    /// `task_done()`.
+    fn finish_one(&self, py: Python<'_>) -> PyResult<()> {
+        let left = self.state.with(py, |state| {
+            if state.unfinished > 0 {
+                state.unfinished -= 1;
+                Some(state.unfinished)
+            } else {
+                None
+            }
+        });
+        match left {
+            None => Err(PyValueError::new_err("task_done() called too many times")),
+            Some(0) => self.all_finished(py),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
 #[cfg(Py_3_13)]
 #[pymethods]
 impl Queue {
@@ -234,13 +253,14 @@ impl Queue {
 }
 
 /// `Queue.put()`.
-pub(crate) struct Put;
+struct Put;
 
 impl FastMethod for Put {
     type Class = Queue;
     const NAME: &'static CStr = c"put";
     const DOCUMENTATION: &'static CStr = c"put($self, item)\n--\n\n\
         Puts `item` in; waits until there is room for it. QueueShutDown when the queue was shut down.";
+    const IS_LIGHT: bool = true;
 
     #[inline]
     fn call<'py>(this: &Bound<'py, Queue>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -250,13 +270,14 @@ impl FastMethod for Put {
 }
 
 /// `Queue.put_nowait()`.
-pub(crate) struct PutNowait;
+struct PutNowait;
 
 impl FastMethod for PutNowait {
     type Class = Queue;
     const NAME: &'static CStr = c"put_nowait";
     const DOCUMENTATION: &'static CStr = c"put_nowait($self, item)\n--\n\n\
         Puts `item` in. QueueFull when there is no room, QueueShutDown when the queue was shut down.";
+    const IS_LIGHT: bool = true;
 
     #[inline]
     fn call<'py>(this: &Bound<'py, Queue>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {

@@ -17,7 +17,6 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyType};
 
-pub(crate) use methods::{Put, PutNowait};
 pub(crate) use orders::{LifoQueue, PriorityQueue};
 
 use crate::exceptions;
@@ -175,7 +174,7 @@ impl Queue {
         if this.get().overrides(py, Overrides::SIZE) {
             return call_method_none(this.as_any(), intern!(py, "qsize"))?.extract();
         }
-        this.get().items(py)?.len()
+        items_len(&this.get().items(py)?)
     }
 
     #[inline]
@@ -184,7 +183,7 @@ impl Queue {
         if this.get().overrides(py, Overrides::EMPTY) {
             return call_method_none(this.as_any(), intern!(py, "empty"))?.is_truthy();
         }
-        Ok(!this.get().items(py)?.is_truthy()?)
+        items_empty(&this.get().items(py)?)
     }
 
     #[inline]
@@ -200,6 +199,9 @@ impl Queue {
     #[inline]
     fn has_no_room(this: &Bound<'_, Self>) -> PyResult<bool> {
         let max_size = this.get().state.with(this.py(), |state| state.max_size);
+        if let Count::Whole(..=0) = max_size {
+            return Ok(false);
+        }
         if !max_size.is_positive() {
             return Ok(false);
         }
@@ -251,15 +253,23 @@ impl Queue {
         }
     }
 
-    /// `put_nowait()`, which a subclass may have changed.
+    /// The end of `put()`, which has found room: `put_nowait()`, which a subclass may have changed.
     #[inline]
-    fn put_now(this: &Bound<'_, Self>, item: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn put_now_with_room(this: &Bound<'_, Self>, item: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = this.py();
-        if this.get().overrides(py, Overrides::PUT_NOWAIT) {
+        let (overrides, shut_down) = this.get().state.with(py, |state| (state.overrides, state.shut_down));
+        if overrides.has(Overrides::PUT_NOWAIT) {
             call_method_one(this.as_any(), intern!(py, "put_nowait"), item)?;
             return Ok(());
         }
-        Self::put_unless_full(this, item)
+        if shut_down {
+            return Err(exceptions::queue_shut_down(py));
+        }
+        // asyncio asks again; so may whoever wrote its own `full()`.
+        if (overrides.has(Overrides::FULL) || overrides.has(Overrides::SIZE)) && Self::is_full(this)? {
+            return Err(exceptions::queue_full(py));
+        }
+        Self::put_in(this, item)
     }
 
     /// `put_nowait()` itself.
@@ -272,6 +282,13 @@ impl Queue {
         if Self::is_full(this)? {
             return Err(exceptions::queue_full(py));
         }
+        Self::put_in(this, item)
+    }
+
+    /// Puts `item` where there is room for it.
+    #[inline]
+    fn put_in(this: &Bound<'_, Self>, item: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = this.py();
         Self::add(this, item)?;
         let finished = this.get().state.with(py, |state| {
             state.unfinished += 1;
@@ -283,14 +300,18 @@ impl Queue {
         this.get().getters.release_next(&py.None().into_bound(py))
     }
 
-    /// `get_nowait()`, which a subclass may have changed.
+    /// The end of `get()`, which has found an item: `get_nowait()`, which a subclass may have changed.
     #[inline]
-    fn get_now<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    fn get_now_of_some<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = this.py();
-        if this.get().overrides(py, Overrides::GET_NOWAIT) {
+        let overrides = this.get().state.with(py, |state| state.overrides);
+        if overrides.has(Overrides::GET_NOWAIT) {
             return call_method_none(this.as_any(), intern!(py, "get_nowait"));
         }
-        Self::get_unless_empty(this)
+        if overrides.has(Overrides::EMPTY) {
+            return Self::get_unless_empty(this);
+        }
+        Self::take_out(this)
     }
 
     /// `get_nowait()` itself.
@@ -304,8 +325,14 @@ impl Queue {
                 exceptions::queue_empty(py)
             });
         }
+        Self::take_out(this)
+    }
+
+    /// Takes an item that is there.
+    #[inline]
+    fn take_out<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let item = Self::take(this)?;
-        this.get().putters.release_next(&py.None().into_bound(py))?;
+        this.get().putters.release_next(&this.py().None().into_bound(this.py()))?;
         Ok(item)
     }
 
@@ -342,6 +369,23 @@ impl Queue {
         });
         state.unwrap_or(Ok(()))
     }
+}
+
+#[inline]
+fn items_len(items: &Bound<'_, PyAny>) -> PyResult<usize> {
+    match items.cast_exact::<PyList>() {
+        Ok(list) => Ok(list.len()),
+        Err(_) => deque::len(items),
+    }
+}
+
+/// `not items`.
+#[inline]
+fn items_empty(items: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if items.is_exact_instance_of::<PyList>() || deque::is_exact(items)? {
+        return Ok(items_len(items)? == 0);
+    }
+    Ok(!items.is_truthy()?)
 }
 
 /// `_format()`: the state of a queue, as its `repr()` shows it.

@@ -21,6 +21,8 @@ pub(super) trait Side {
     fn finish<'py>(self, queue: &Bound<'py, Queue>) -> PyResult<Bound<'py, PyAny>>;
 
     fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError>;
+
+    fn let_go(self, py: Python<'_>);
 }
 
 pub(super) struct Putting(pub(super) Py<PyAny>);
@@ -38,12 +40,16 @@ impl Side for Putting {
     #[inline]
     fn finish<'py>(self, queue: &Bound<'py, Queue>) -> PyResult<Bound<'py, PyAny>> {
         let py = queue.py();
-        Queue::put_now(queue, &self.0.into_bound(py))?;
+        Queue::put_now_with_room(queue, &self.0.into_bound(py))?;
         Ok(py.None().into_bound(py))
     }
 
     fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.0)
+    }
+
+    fn let_go(self, py: Python<'_>) {
+        drop(self.0.into_bound(py));
     }
 }
 
@@ -61,12 +67,14 @@ impl Side for Getting {
 
     #[inline]
     fn finish<'py>(self, queue: &Bound<'py, Queue>) -> PyResult<Bound<'py, PyAny>> {
-        Queue::get_now(queue)
+        Queue::get_now_of_some(queue)
     }
 
     fn visit(&self, _visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         Ok(())
     }
+
+    fn let_go(self, _py: Python<'_>) {}
 }
 
 /// The body of `put()` and `get()`: waits while the queue is full, or empty, as often as others are quicker.
@@ -140,6 +148,30 @@ impl<S: Side + Send + 'static> Steps for Exchange<S> {
     #[inline]
     fn step<'py>(&mut self, py: Python<'py>, resume: Resume) -> Sent<'py> {
         self.go_on(py, resume).unwrap_or_else(Sent::Raised)
+    }
+
+    #[inline]
+    fn end_at_once<'py>(&mut self, py: Python<'py>) -> Option<Sent<'py>> {
+        let queue = self.queue.bind(py);
+        match S::is_blocked(queue) {
+            Ok(false) => {
+                let side = self.side.take()?;
+                Some(side.finish(queue).map_or_else(Sent::Raised, Sent::Returned))
+            }
+            Ok(true) => None,
+            Err(error) => Some(Sent::Raised(error)),
+        }
+    }
+
+    #[inline]
+    fn let_go(self, py: Python<'_>) {
+        drop(self.queue.into_bound(py));
+        if let Some(side) = self.side {
+            side.let_go(py);
+        }
+        if let Some(waiting) = self.waiting {
+            waiting.let_go(py);
+        }
     }
 
     fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -4,8 +4,9 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 
+use super::super::boolean;
 use super::super::gate::{Inner, Pass};
-use super::super::lock::{Lock, py_true};
+use super::super::lock::Lock;
 use super::super::waiters::LoopBound;
 use super::Condition;
 use crate::coroutines::{Delegate, Resume, Steps};
@@ -39,12 +40,12 @@ impl Wait {
     fn begin<'py>(&mut self, py: Python<'py>) -> PyResult<Sent<'py>> {
         let condition = self.condition.bind(py).clone();
         let guard = condition.get().guard(py)?;
-        if !guard.is_locked(py)? {
+        if !guard.is_locked()? {
             return Err(exceptions::runtime("cannot wait on un-acquired lock"));
         }
         // Before the lock is let go of: on a wrong loop nothing has happened yet.
         let future = LoopBound::new_future(condition.as_super())?;
-        guard.release(py)?;
+        guard.release()?;
         condition.get().waiters.push(&future)?;
         let waiting = Waiting::begin(&future)?;
         let sent = waiting.step(py, Resume::Next);
@@ -65,7 +66,7 @@ impl Wait {
     /// From here on a cancellation does not end the wait for the lock; the last one is raised behind it.
     fn acquire<'py>(&mut self, py: Python<'py>) -> PyResult<Sent<'py>> {
         let guard = self.condition.get().guard(py)?;
-        let mut acquiring = guard.begin_acquire(py)?;
+        let mut acquiring = guard.begin_acquire()?;
         let sent = acquiring.step(py, Resume::Next);
         self.stage = Stage::Acquiring(acquiring);
         self.on_acquiring(py, sent)
@@ -82,7 +83,7 @@ impl Wait {
             Sent::Returned(_) => {}
         }
         let Some(failure) = self.failure.take() else {
-            return Ok(Sent::Returned(py_true(py)));
+            return Ok(Sent::Returned(boolean(py, true)));
         };
         // It may have been notified, and has no use for it: that is somebody else's now.
         self.condition.get().wake_unchecked(py, 1)?;

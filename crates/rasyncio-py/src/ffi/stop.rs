@@ -1,0 +1,134 @@
+//! `StopIteration`, the way in which a step of an awaitable gives its result where the interpreter does not ask `am_send`.
+//!
+//! Making the exception costs more than the step of a lock or queue, so one is kept and raised again each time: whoever awaits takes the
+//! value out and lets go of it at once. One that somebody caught and holds, or that has been anywhere, is left to them.
+
+use pyo3::exceptions::PyStopIteration;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+#[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
+pub(crate) use kept::{forget, raise};
+#[cfg(not(all(Py_3_12, not(Py_GIL_DISABLED))))]
+pub(crate) use plain::{forget, raise};
+
+/// `StopIteration(value)`: also for a tuple, which raising by type would unpack, and for an exception, which it would raise itself.
+pub(crate) fn stop_iteration(value: &Bound<'_, PyAny>) -> PyErr {
+    let py = value.py();
+    match PyTuple::new(py, [value]).and_then(|arguments| py.get_type::<PyStopIteration>().call1(arguments)) {
+        Ok(exception) => PyErr::from_value(exception),
+        Err(error) => error,
+    }
+}
+
+#[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
+mod kept {
+    use std::ptr::null_mut;
+
+    use pyo3::ffi;
+
+    use super::{Bound, PyAny, PyAnyMethods, PyStopIteration, Python};
+    use crate::ffi::cell::GilCell;
+
+    /// The exception that is used again, NULL before the first use; the reference is ours.
+    struct Kept(*mut ffi::PyStopIterationObject);
+
+    // SAFETY: reached through the cell only, by attached threads.
+    unsafe impl Send for Kept {}
+
+    static KEPT: GilCell<Kept> = GilCell::new(Kept(null_mut()));
+
+    /// Raises `StopIteration` with `value` in it.
+    #[inline]
+    pub(crate) fn raise(value: &Bound<'_, PyAny>) {
+        let py = value.py();
+        let Kept(kept) = KEPT.with(py, |kept| Kept(kept.0));
+        let exception = if is_free(kept) { kept } else { make(py) };
+        if exception.is_null() {
+            return;
+        }
+        // SAFETY: an exact StopIteration, which nobody but us refers to.
+        let old = unsafe { std::mem::replace(&mut (*exception).value, value.clone().into_ptr()) };
+        // SAFETY: the call takes over a reference, which is made here.
+        unsafe { ffi::PyErr_SetRaisedException(ffi::Py_NewRef(exception.cast())) };
+        // SAFETY: the exception owned a reference to its value.
+        drop(unsafe { Bound::from_owned_ptr_or_opt(py, old) });
+    }
+
+    /// Lets go of the last value, which whoever awaited has by now.
+    #[inline]
+    pub(crate) fn forget(py: Python<'_>) {
+        let Kept(kept) = KEPT.with(py, |kept| Kept(kept.0));
+        if kept.is_null() {
+            return;
+        }
+        // SAFETY: the exception is ours and alive.
+        if unsafe { ffi::Py_REFCNT(kept.cast()) } != 1 {
+            return;
+        }
+        // SAFETY: as above; nobody else refers to it.
+        let old = unsafe { std::mem::replace(&mut (*kept).value, null_mut()) };
+        // SAFETY: the exception owned a reference to its value.
+        drop(unsafe { Bound::from_owned_ptr_or_opt(py, old) });
+    }
+
+    /// Whether nobody else holds the exception, and nothing was attached to it.
+    #[inline]
+    fn is_free(exception: *mut ffi::PyStopIterationObject) -> bool {
+        if exception.is_null() {
+            return false;
+        }
+        // SAFETY: the exception is ours and alive.
+        let count = unsafe { ffi::Py_REFCNT(exception.cast()) };
+        // SAFETY: as above.
+        let seen = unsafe { &*exception };
+        count == 1
+            && seen.dict.is_null()
+            && seen.notes.is_null()
+            && seen.traceback.is_null()
+            && seen.context.is_null()
+            && seen.cause.is_null()
+    }
+
+    /// A new exception to keep; NULL, and the error raised, when there is none to be had.
+    #[cold]
+    fn make(py: Python<'_>) -> *mut ffi::PyStopIterationObject {
+        match py.get_type::<PyStopIteration>().call0() {
+            Ok(made) => {
+                let made = made.into_ptr().cast::<ffi::PyStopIterationObject>();
+                let Kept(old) = KEPT.with(py, |kept| std::mem::replace(kept, Kept(made)));
+                // SAFETY: the cell owned a reference.
+                drop(unsafe { Bound::from_owned_ptr_or_opt(py, old.cast()) });
+                made
+            }
+            Err(error) => {
+                error.restore(py);
+                null_mut()
+            }
+        }
+    }
+}
+
+#[cfg(not(all(Py_3_12, not(Py_GIL_DISABLED))))]
+mod plain {
+    use pyo3::ffi;
+
+    use pyo3::exceptions::PyBaseException;
+
+    use super::{Bound, PyAny, PyAnyMethods, PyTuple, Python, stop_iteration};
+
+    /// Raises `StopIteration(value)`, without the detour over a `PyErr` where the interpreter would not take the value apart.
+    pub(crate) fn raise(value: &Bound<'_, PyAny>) {
+        if value.is_instance_of::<PyTuple>() || value.is_instance_of::<PyBaseException>() {
+            stop_iteration(value).restore(value.py());
+            return;
+        }
+        // SAFETY: the interpreter set it at its start and leaves it.
+        let class = unsafe { ffi::PyExc_StopIteration };
+        // SAFETY: both objects are alive; the call makes the exception and keeps references of its own.
+        unsafe { ffi::PyErr_SetObject(class, value.as_ptr()) };
+    }
+
+    /// Nothing is kept.
+    pub(crate) fn forget(_py: Python<'_>) {}
+}
