@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from harness.loop_rows import LoopRow
 
@@ -21,12 +20,15 @@ async def lock(operations: int) -> int:
 
 async def lock_contended(operations: int) -> int:
     lock = asyncio.Lock()
+    rounds = max(1, operations // TASKS)
 
-    async def pass_through() -> None:
-        async with lock:
-            await asyncio.sleep(0)
+    async def pass_often() -> None:
+        for _ in range(rounds):
+            async with lock:
+                await asyncio.sleep(0)
 
-    return await by_many(operations, pass_through)
+    await asyncio.gather(*[pass_often() for _ in range(TASKS)])
+    return rounds * TASKS
 
 
 async def semaphore(operations: int) -> int:
@@ -39,12 +41,15 @@ async def semaphore(operations: int) -> int:
 
 async def semaphore_contended(operations: int) -> int:
     semaphore = asyncio.Semaphore(PLACES)
+    rounds = max(1, operations // TASKS)
 
-    async def pass_through() -> None:
-        async with semaphore:
-            await asyncio.sleep(0)
+    async def pass_often() -> None:
+        for _ in range(rounds):
+            async with semaphore:
+                await asyncio.sleep(0)
 
-    return await by_many(operations, pass_through)
+    await asyncio.gather(*[pass_often() for _ in range(TASKS)])
+    return rounds * TASKS
 
 
 async def event(operations: int) -> int:
@@ -109,17 +114,6 @@ async def barrier(operations: int) -> int:
 
     await asyncio.gather(*[wait_often() for _ in range(PLACES)])
     return rounds * PLACES
-
-
-async def by_many(operations: int, action: Callable[[], Awaitable[None]]) -> int:
-    rounds = max(1, operations // TASKS)
-
-    async def repeat() -> None:
-        for _ in range(rounds):
-            await action()
-
-    await asyncio.gather(*[repeat() for _ in range(TASKS)])
-    return rounds * TASKS
 
 
 ROWS = [

@@ -16,7 +16,8 @@ pub(crate) enum Resume {
 
 /// What runs between two awaits: the body of a coroutine, written by hand.
 pub(crate) trait Steps: Send + Sized + 'static {
-    /// Goes on until it awaits something or ends; not called again after it ended. The first call is with `Resume::Next`.
+    /// Goes on until it awaits something or ends; not called again after it ended. The first call is with `Resume::Next`, right after
+    /// `end_at_once` has declined.
     ///
     /// Nothing of the coroutine is borrowed meanwhile: Python may be called, and may find the coroutine running.
     fn step<'py>(&mut self, py: Python<'py>, resume: Resume) -> Sent<'py>;
@@ -36,6 +37,15 @@ pub(crate) trait Steps: Send + Sized + 'static {
     fn end_at_once<'py>(&mut self, py: Python<'py>) -> Option<Sent<'py>> {
         let _ = py;
         None
+    }
+
+    /// The first step, for a machine inside of another one.
+    #[inline]
+    fn first_step<'py>(&mut self, py: Python<'py>) -> Sent<'py> {
+        match self.end_at_once(py) {
+            Some(sent) => sent,
+            None => self.step(py, Resume::Next),
+        }
     }
 
     /// Lets go of what it holds. Likewise.

@@ -98,19 +98,12 @@ impl<G: Gate> Steps for Pass<G> {
     #[inline]
     fn step<'py>(&mut self, py: Python<'py>, resume: Resume) -> Sent<'py> {
         let gate = self.gate.bind(py).clone();
-        let (waiting, sent) = match &self.waiting {
-            Some(waiting) => (waiting, waiting.step(py, resume)),
-            None => match G::try_pass(&gate) {
-                Ok(true) => return self.passed(py),
-                Ok(false) => {
-                    let sent = self.wait(&gate).unwrap_or_else(Sent::Raised);
-                    match &self.waiting {
-                        Some(waiting) => (waiting, sent),
-                        None => return sent,
-                    }
-                }
-                Err(error) => return Sent::Raised(error),
-            },
+        let sent = match &self.waiting {
+            Some(waiting) => waiting.step(py, resume),
+            None => self.wait(&gate).unwrap_or_else(Sent::Raised),
+        };
+        let Some(waiting) = &self.waiting else {
+            return sent;
         };
         if matches!(sent, Sent::Yielded(_)) {
             return sent;
@@ -156,6 +149,13 @@ impl<M: Steps> Steps for Inner<M> {
         match self {
             Self::Native(machine) => machine.step(py, resume),
             Self::Other(delegate) => delegate.step(py, resume),
+        }
+    }
+
+    fn end_at_once<'py>(&mut self, py: Python<'py>) -> Option<Sent<'py>> {
+        match self {
+            Self::Native(machine) => machine.end_at_once(py),
+            Self::Other(_) => None,
         }
     }
 

@@ -135,6 +135,10 @@ impl Waiters {
             return Ok(true);
         }
         Python::attach(|_| {
+            // Whoever waits at the head is hardly ever a cancelled one.
+            if !waiting::is_cancelled(&deque::first(&deque)?)? {
+                return Ok(false);
+            }
             for future in deque.try_iter()? {
                 if !waiting::is_cancelled(&future?)? {
                     return Ok(false);
@@ -166,6 +170,9 @@ impl Waiters {
             return Ok(0);
         }
         Python::attach(|_| {
+            if limit == 1 && waiting::wake(&deque::first(&deque)?, value)? {
+                return Ok(1);
+            }
             let mut woken = 0;
             for future in deque.try_iter()? {
                 woken += usize::from(waiting::wake(&future?, value)?);

@@ -92,7 +92,9 @@ impl<S: Side> Exchange<S> {
 
     fn go_on<'py>(&mut self, py: Python<'py>, resume: Resume) -> PyResult<Sent<'py>> {
         let queue = self.queue.bind(py).clone();
+        let mut is_first = true;
         if let Some(waiting) = self.waiting.take() {
+            is_first = false;
             match waiting.step(py, resume) {
                 sent @ Sent::Yielded(_) => {
                     self.waiting = Some(waiting);
@@ -105,7 +107,9 @@ impl<S: Side> Exchange<S> {
                 Sent::Returned(_) => {}
             }
         }
-        while S::is_blocked(&queue)? {
+        // At the first step it was found to be blocked a moment ago.
+        while is_first || S::is_blocked(&queue)? {
+            is_first = false;
             if queue.get().is_shut_down(py) {
                 return Err(exceptions::queue_shut_down(py));
             }
@@ -207,7 +211,7 @@ impl Steps for Joining {
             return Sent::Returned(py.None().into_bound(py));
         }
         match queue.get().finished(py) {
-            Ok(finished) => self.finishing.insert(Pass::new(&finished, Answer::None)).step(py, Resume::Next),
+            Ok(finished) => self.finishing.insert(Pass::new(&finished, Answer::None)).first_step(py),
             Err(error) => Sent::Raised(error),
         }
     }

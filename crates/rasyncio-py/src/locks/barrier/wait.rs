@@ -84,8 +84,11 @@ impl Waiting {
         loop {
             let stage = std::mem::replace(&mut self.stage, Stage::Created);
             let next = match stage {
-                Stage::Created => Self::lock(&barrier),
-                Stage::Locking(pass) => self.locking(&barrier, pass, resume),
+                Stage::Created => self.lock(&barrier),
+                Stage::Locking(mut pass) => {
+                    let sent = pass.step(py, resume);
+                    self.on_locking(&barrier, pass, sent)
+                }
                 Stage::Blocked(wait) => self.blocked(&barrier, wait, resume),
                 Stage::Inside { index, wait } => self.inside(&barrier, index, wait, resume),
             };
@@ -98,17 +101,19 @@ impl Waiting {
         }
     }
 
-    fn lock<'py>(barrier: &Bound<'py, Barrier>) -> PyResult<Next<'py>> {
-        Ok(Next::Stage(Stage::Locking(Pass::new(&barrier.get().lock(barrier.py())?, Answer::True))))
+    fn lock<'py>(&mut self, barrier: &Bound<'py, Barrier>) -> PyResult<Next<'py>> {
+        let mut pass = Pass::new(&barrier.get().lock(barrier.py())?, Answer::True);
+        let sent = pass.first_step(barrier.py());
+        self.on_locking(barrier, pass, sent)
     }
 
-    fn locking<'py>(
+    fn on_locking<'py>(
         &mut self,
         barrier: &Bound<'py, Barrier>,
-        mut pass: Pass<Lock>,
-        resume: Resume,
+        pass: Pass<Lock>,
+        sent: Sent<'py>,
     ) -> PyResult<Next<'py>> {
-        match pass.step(barrier.py(), resume) {
+        match sent {
             Sent::Returned(_) => Self::arrive(barrier),
             Sent::Raised(error) => Err(error),
             sent @ Sent::Yielded(_) => {
@@ -242,8 +247,11 @@ impl Changing {
     fn go_on<'py>(&mut self, py: Python<'py>, resume: Resume) -> PyResult<Sent<'py>> {
         let barrier = self.barrier.bind(py).clone();
         let lock = barrier.get().lock(py)?;
-        let locking = self.locking.get_or_insert_with(|| Pass::new(&lock, Answer::True));
-        match locking.step(py, resume) {
+        let sent = match &mut self.locking {
+            Some(locking) => locking.step(py, resume),
+            None => self.locking.insert(Pass::new(&lock, Answer::True)).first_step(py),
+        };
+        match sent {
             Sent::Returned(_) => {
                 let changed = barrier.get().change(py, self.how);
                 Lock::release(&lock)?;

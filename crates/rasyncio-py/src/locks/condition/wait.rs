@@ -67,7 +67,7 @@ impl Wait {
     fn acquire<'py>(&mut self, py: Python<'py>) -> PyResult<Sent<'py>> {
         let guard = self.condition.get().guard(py)?;
         let mut acquiring = guard.begin_acquire()?;
-        let sent = acquiring.step(py, Resume::Next);
+        let sent = acquiring.first_step(py);
         self.stage = Stage::Acquiring(acquiring);
         self.on_acquiring(py, sent)
     }
