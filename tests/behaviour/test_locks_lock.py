@@ -45,27 +45,33 @@ def test_async_with_holds_it_and_gives_nothing(aio: Any, run: Any) -> None:
 
 def test_making_the_coroutine_does_not_take_the_lock(aio: Any) -> None:
     lock = aio.Lock()
-    coroutine = lock.acquire()
+    coroutines = [lock.acquire(), lock.__aenter__()]
     assert not lock.locked()
-    coroutine.close()
-    assert not lock.locked()
-
-
-@pytest.mark.rasyncio_only(reason="asyncio takes it and lets go of it when the coroutine is awaited")
-def test_async_with_takes_a_free_lock_and_lets_go_of_it_without_a_coroutine_of_its_own(aio: Any) -> None:
-    lock = aio.Lock()
-    entering = lock.__aenter__()
-    assert lock.locked()
-    leaving = lock.__aexit__(None, None, None)
-    assert not lock.locked()
-    for coroutine in (entering, leaving):
-        assert asyncio.iscoroutine(coroutine)
-        with pytest.raises(StopIteration) as ended:
-            coroutine.send(None)
-        assert ended.value.value is None
-        with pytest.raises(LookupError):
-            coroutine.throw(LookupError)
+    for coroutine in coroutines:
         coroutine.close()
+    lock.acquire().close()
+    assert not lock.locked()
+
+
+def test_making_the_coroutine_of_the_exit_does_not_free_the_lock(aio: Any) -> None:
+    lock = aio.Lock()
+    with pytest.raises(StopIteration):
+        lock.acquire().send(None)
+    leaving = lock.__aexit__(None, None, None)
+    assert lock.locked()
+    with pytest.raises(StopIteration):
+        leaving.send(None)
+    assert not lock.locked()
+    with pytest.raises(RuntimeError, match=r"^cannot reuse already awaited coroutine$"):
+        leaving.send(None)
+
+
+def test_entering_and_leaving_that_nobody_awaits_is_told(aio: Any) -> None:
+    lock = aio.Lock()
+    for method in (lock.__aenter__, lambda: lock.__aexit__(None, None, None)):
+        with pytest.warns(RuntimeWarning, match=r"coroutine '.*__ae(nter|xit)__' was never awaited"):
+            method()
+            gc.collect()
 
 
 def test_releasing_what_is_free_is_an_error(aio: Any, run: Any) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -38,6 +41,62 @@ def test_any_object_may_be_an_item(aio: Any, run: Any, item: Any) -> None:
         await asyncio.sleep(0)
         await queue.put(item=item)
         assert await task is item
+
+    run(main)
+
+
+def ended_by(step: Callable[[], Any]) -> StopIteration:
+    try:
+        step()
+    except StopIteration as ended:
+        return ended
+    raise AssertionError("it is not over")
+
+
+@pytest.mark.parametrize("item", [None, (1, 2), (), ValueError("item"), [7]], ids=repr)
+def test_what_ends_a_step_has_the_item_as_its_value_and_argument(aio: Any, item: Any) -> None:
+    queue = aio.Queue()
+    arguments = () if item is None else (item,)
+    for step in (
+        lambda: queue.get().send(None),
+        lambda: next(queue.get().__await__()),
+    ):
+        queue.put_nowait(item)
+        ended = ended_by(step)
+        assert ended.value is item
+        assert ended.args == arguments
+        assert ended.__cause__ is None
+
+
+def test_what_ended_a_step_stays_as_it_was_when_others_end(aio: Any) -> None:
+    queue = aio.Queue()
+    endings = []
+    for item in "abc":
+        queue.put_nowait(item)
+        ended = ended_by(lambda: next(queue.get().__await__()))
+        ended.add_note(item)
+        endings.append((ended, ended.args))
+    assert [ended.value for ended, _ in endings] == ["a", "b", "c"]
+    assert [(ended.args, arguments) for ended, arguments in endings] == [((x,), (x,)) for x in "abc"]
+    arguments = [ended.args for ended, _ in endings]
+    endings.clear()
+    queue.put_nowait("d")
+    assert ended_by(lambda: next(queue.get().__await__())).args == ("d",)
+    assert arguments == [("a",), ("b",), ("c",)]
+
+
+def test_nothing_keeps_an_item_that_was_taken_out(aio: Any, run: Any) -> None:
+    class Item:
+        """Something that can be watched."""
+
+    async def main() -> None:
+        queue = aio.Queue()
+        for _ in range(2):
+            # Again behind a collection, which takes tuples of nothing but numbers off its list.
+            await queue.put(Item())
+            item = weakref.ref(await queue.get())
+            assert item() is None
+            gc.collect()
 
     run(main)
 

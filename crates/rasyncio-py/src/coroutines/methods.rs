@@ -54,7 +54,7 @@ impl Coroutine {
                 self.body.discard(py);
                 return Ok(());
             }
-            Status::Closed | Status::Idle => return Ok(()),
+            Status::Closed => return Ok(()),
             Status::Suspended | Status::Running => {}
         }
         match self.throw_in(py, PyGeneratorExit::new_err(())) {

@@ -59,25 +59,15 @@ impl Coroutine {
         name: &'static str,
         machine: impl Steps,
     ) -> PyResult<Bound<'py, Self>> {
-        let mut machine = Some(machine);
-        let recycled = recycle::take::<Self>(py, |this| {
-            this.get().name.set(py, name);
-            if let Some(machine) = machine.take() {
+        recycle::make(
+            py,
+            machine,
+            |this: &Bound<'py, Self>, machine| {
+                this.get().name.set(py, name);
                 this.get().body.refill(py, machine);
-            }
-        });
-        match (recycled, machine) {
-            (Some(recycled), _) => Ok(recycled),
-            (None, Some(machine)) => {
-                Bound::new(py, Self { name: GilCell::new(name), body: Body::new(machine) })
-            }
-            (None, None) => Self::idle(py, name),
-        }
-    }
-
-    /// A coroutine that has nothing to do and may be awaited any number of times: what was to be done is done.
-    pub(crate) fn idle<'py>(py: Python<'py>, name: &'static str) -> PyResult<Bound<'py, Self>> {
-        Bound::new(py, Self { name: GilCell::new(name), body: Body::idle() })
+            },
+            |machine| Self { name: GilCell::new(name), body: Body::new(machine) },
+        )
     }
 
     fn name(&self, py: Python<'_>) -> &'static str {
@@ -95,14 +85,10 @@ impl Coroutine {
     }
 
     fn throw_in<'py>(&self, py: Python<'py>, error: PyErr) -> Sent<'py> {
-        match self.body.status(py) {
-            Status::Created => {
-                // As for a Python coroutine: what is thrown in before the start ends it.
-                self.body.discard(py);
-                return Sent::Raised(error);
-            }
-            Status::Idle => return Sent::Raised(error),
-            Status::Suspended | Status::Running | Status::Closed => {}
+        if self.body.status(py) == Status::Created {
+            // As for a Python coroutine: what is thrown in before the start ends it.
+            self.body.discard(py);
+            return Sent::Raised(error);
         }
         match self.body.run(py, Resume::Throw(error)) {
             Some(Sent::Raised(error)) => Sent::Raised(no_stop_iteration(py, error)),
@@ -115,7 +101,6 @@ impl Coroutine {
     #[cold]
     fn refuse<'py>(&self, py: Python<'py>) -> Sent<'py> {
         let text = match self.body.status(py) {
-            Status::Idle => return Sent::Returned(py.None().into_bound(py)),
             Status::Running => "coroutine already executing",
             Status::Created | Status::Suspended | Status::Closed => "cannot reuse already awaited coroutine",
         };

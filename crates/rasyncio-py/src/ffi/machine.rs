@@ -78,8 +78,6 @@ pub(crate) enum Status {
     Suspended,
     Running,
     Closed,
-    /// Has nothing to do, and gives None as often as it is awaited.
-    Idle,
 }
 
 impl Status {
@@ -140,12 +138,6 @@ impl Body {
         // SAFETY: building the table for T checked that it fits, in size and alignment; `place` is ours and holds nothing yet.
         unsafe { place.as_mut_ptr().cast::<T>().write(machine) };
         Self(UnsafeCell::new(Inner { status: Status::Created, table: &Of::<T>::TABLE, place }))
-    }
-
-    /// A body that has nothing to do.
-    pub(crate) fn idle() -> Self {
-        let place = [MaybeUninit::uninit(); WORDS];
-        Self(UnsafeCell::new(Inner { status: Status::Idle, table: &Of::<()>::TABLE, place }))
     }
 
     #[inline]
@@ -249,17 +241,6 @@ impl Drop for Body {
             // SAFETY: there is a value of the table's type, which goes with the body.
             unsafe { (inner.table.drop)(&raw mut inner.place) };
         }
-    }
-}
-
-/// The machine of a body that has nothing to do; it is never run.
-impl Steps for () {
-    fn step<'py>(&mut self, py: Python<'py>, _resume: Resume) -> Sent<'py> {
-        Sent::Returned(py.None().into_bound(py))
-    }
-
-    fn visit(&self, _visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 //! A recycled object is a dead one whose memory was not given back: it still is a whole `T`, holds nothing, and is not tracked by the collector.
 
 use pyo3::prelude::*;
-use pyo3::{PyTypeInfo, ffi};
+use pyo3::{PyClass, PyClassInitializer, PyTypeInfo, ffi};
 
 use super::cell::GilCell;
 
@@ -53,23 +53,30 @@ pub(crate) fn install<T: Recycle>(py: Python<'_>) {
     }
 }
 
-/// A used object, empty and not yet seen by the collector until `fill` has run; None when there is none.
+/// A `T` with `contents`: a used object after `fill`, which the collector sees from then on, or one that `create` makes when there is none.
 #[inline]
-pub(crate) fn take<'py, T: Recycle>(
+pub(crate) fn make<'py, T, C>(
     py: Python<'py>,
-    fill: impl FnOnce(&Bound<'py, T>),
-) -> Option<Bound<'py, T>> {
-    let Dead(object) = T::bin().objects.with(py, Vec::pop)?;
+    contents: C,
+    fill: impl FnOnce(&Bound<'py, T>, C),
+    create: impl FnOnce(C) -> T,
+) -> PyResult<Bound<'py, T>>
+where
+    T: Recycle + PyClass + Into<PyClassInitializer<T>>,
+{
+    let Some(Dead(object)) = T::bin().objects.with(py, Vec::pop) else {
+        return Bound::new(py, create(contents));
+    };
     // SAFETY: the object is dead and ours: this makes it an object with one reference.
     unsafe { _Py_NewReference(object) };
     // SAFETY: that reference is handed out here.
     let this = unsafe { Bound::from_owned_ptr(py, object) };
     // SAFETY: the bin keeps objects of T only.
     let this = unsafe { this.cast_into_unchecked::<T>() };
-    fill(&this);
+    fill(&this, contents);
     // SAFETY: the object is whole and was untracked when it died.
     unsafe { ffi::PyObject_GC_Track(object.cast()) };
-    Some(this)
+    Ok(this)
 }
 
 unsafe extern "C" fn dealloc<T: Recycle>(object: *mut ffi::PyObject) {

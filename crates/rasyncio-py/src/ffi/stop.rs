@@ -12,9 +12,13 @@ pub(crate) use kept::{forget, raise};
 #[cfg(not(all(Py_3_12, not(Py_GIL_DISABLED))))]
 pub(crate) use plain::{forget, raise};
 
-/// `StopIteration(value)`: also for a tuple, which raising by type would unpack, and for an exception, which it would raise itself.
+/// `StopIteration(value)`; also for a tuple, which raising by type would unpack, and for an exception, which it would raise itself.
 pub(crate) fn stop_iteration(value: &Bound<'_, PyAny>) -> PyErr {
     let py = value.py();
+    if value.is_none() {
+        // As the interpreter makes it: without an argument.
+        return PyStopIteration::new_err(());
+    }
     match PyTuple::new(py, [value]).and_then(|arguments| py.get_type::<PyStopIteration>().call1(arguments)) {
         Ok(exception) => PyErr::from_value(exception),
         Err(error) => error,
@@ -38,7 +42,7 @@ mod kept {
 
     static KEPT: GilCell<Kept> = GilCell::new(Kept(null_mut()));
 
-    /// Raises `StopIteration` with `value` in it.
+    /// Raises `StopIteration(value)`.
     #[inline]
     pub(crate) fn raise(value: &Bound<'_, PyAny>) {
         let py = value.py();
@@ -47,32 +51,50 @@ mod kept {
         if exception.is_null() {
             return;
         }
-        // SAFETY: an exact StopIteration, which nobody but us refers to.
-        let old = unsafe { std::mem::replace(&mut (*exception).value, value.clone().into_ptr()) };
-        // SAFETY: the call takes over a reference, which is made here.
-        unsafe { ffi::PyErr_SetRaisedException(ffi::Py_NewRef(exception.cast())) };
-        // SAFETY: the exception owned a reference to its value.
-        drop(unsafe { Bound::from_owned_ptr_or_opt(py, old) });
+        let old = fill(exception, value);
+        // SAFETY: the exception is ours and alive.
+        let reference = unsafe { ffi::Py_NewRef(exception.cast()) };
+        // SAFETY: the call takes over the reference that was made.
+        unsafe { ffi::PyErr_SetRaisedException(reference) };
+        drop(old);
     }
 
     /// Lets go of the last value, which whoever awaited has by now.
     #[inline]
     pub(crate) fn forget(py: Python<'_>) {
         let Kept(kept) = KEPT.with(py, |kept| Kept(kept.0));
-        if kept.is_null() {
-            return;
+        if is_free(kept) {
+            drop(fill(kept, &py.None().into_bound(py)));
         }
-        // SAFETY: the exception is ours and alive.
-        if unsafe { ffi::Py_REFCNT(kept.cast()) } != 1 {
-            return;
-        }
-        // SAFETY: as above; nobody else refers to it.
-        let old = unsafe { std::mem::replace(&mut (*kept).value, null_mut()) };
-        // SAFETY: the exception owned a reference to its value.
-        drop(unsafe { Bound::from_owned_ptr_or_opt(py, old) });
     }
 
-    /// Whether nobody else holds the exception, and nothing was attached to it.
+    /// Puts `value` into an exception that is free; gives what it held, to be dropped by the caller.
+    #[inline]
+    fn fill<'py>(
+        exception: *mut ffi::PyStopIterationObject,
+        value: &Bound<'py, PyAny>,
+    ) -> [Bound<'py, PyAny>; 2] {
+        let py = value.py();
+        // SAFETY: an exact StopIteration, which nobody but us refers to; it is ours and alive.
+        let exception = unsafe { &mut *exception };
+        let old = std::mem::replace(&mut exception.value, value.clone().into_ptr());
+        // SAFETY: its arguments are a tuple of one, which nobody but the exception refers to.
+        let argument = unsafe { ffi::PyTuple_GET_ITEM(exception.args, 0) };
+        // SAFETY: as above; the reference that the tuple owned is taken over below.
+        unsafe { ffi::PyTuple_SET_ITEM(exception.args, 0, value.clone().into_ptr()) };
+        // The collector takes a tuple off its list that holds nothing of interest.
+        // SAFETY: as above.
+        if unsafe { ffi::PyObject_GC_IsTracked(exception.args) } == 0 {
+            // SAFETY: as above; the tuple is whole.
+            unsafe { ffi::PyObject_GC_Track(exception.args.cast()) };
+        }
+        // SAFETY: it was not NULL, and the exception owned a reference, which is ours now.
+        let old = unsafe { Bound::from_owned_ptr(py, old) };
+        // SAFETY: likewise of the tuple.
+        [old, unsafe { Bound::from_owned_ptr(py, argument) }]
+    }
+
+    /// Whether nobody else holds the exception or its arguments, and nothing was attached to it or changed.
     #[inline]
     fn is_free(exception: *mut ffi::PyStopIterationObject) -> bool {
         if exception.is_null() {
@@ -88,12 +110,23 @@ mod kept {
             && seen.traceback.is_null()
             && seen.context.is_null()
             && seen.cause.is_null()
+            && !seen.value.is_null()
+            && is_free_tuple(seen.args)
+    }
+
+    /// Whether `arguments` is a tuple of one that only its exception holds.
+    #[inline]
+    fn is_free_tuple(arguments: *mut ffi::PyObject) -> bool {
+        // SAFETY: an exception has a tuple of arguments, always.
+        let count = unsafe { ffi::Py_REFCNT(arguments) };
+        // SAFETY: as above.
+        count == 1 && unsafe { ffi::PyTuple_GET_SIZE(arguments) } == 1
     }
 
     /// A new exception to keep; NULL, and the error raised, when there is none to be had.
     #[cold]
     fn make(py: Python<'_>) -> *mut ffi::PyStopIterationObject {
-        match py.get_type::<PyStopIteration>().call0() {
+        match py.get_type::<PyStopIteration>().call1((py.None(),)) {
             Ok(made) => {
                 let made = made.into_ptr().cast::<ffi::PyStopIterationObject>();
                 let Kept(old) = KEPT.with(py, |kept| std::mem::replace(kept, Kept(made)));

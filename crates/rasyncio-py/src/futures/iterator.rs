@@ -22,13 +22,12 @@ impl FutureIter {
     #[inline]
     pub(crate) fn make<'py>(future: &Bound<'py, Future>) -> PyResult<Bound<'py, Self>> {
         let py = future.py();
-        let mut owned = Some(future.clone().unbind());
-        let recycled =
-            recycle::take::<Self>(py, |this| this.get().future.with(py, |place| *place = owned.take()));
-        match recycled {
-            Some(recycled) => Ok(recycled),
-            None => Bound::new(py, Self { future: GilCell::new(owned) }),
-        }
+        recycle::make(
+            py,
+            future.clone().unbind(),
+            |this: &Bound<'py, Self>, future| this.get().future.with(py, |place| *place = Some(future)),
+            |future| Self { future: GilCell::new(Some(future)) },
+        )
     }
 
     #[inline]

@@ -57,15 +57,14 @@ impl Future {
     #[inline]
     pub(crate) fn make<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Self>> {
         let py = event_loop.py();
-        let mut owner = Some(event_loop.clone().unbind());
-        let recycled = recycle::take::<Self>(py, |this| {
-            this.get().state.with(py, |state| state.event_loop = owner.take())
-        });
-        match (recycled, owner) {
-            (Some(recycled), _) => Ok(recycled),
-            (None, Some(owner)) => Bound::new(py, Self::pending(owner)),
-            (None, None) => Bound::new(py, Self::pending(event_loop.clone().unbind())),
-        }
+        recycle::make(
+            py,
+            event_loop.clone().unbind(),
+            |this: &Bound<'py, Self>, owner| {
+                this.get().state.with(py, |state| state.event_loop = Some(owner));
+            },
+            Self::pending,
+        )
     }
 
     /// Ties a future that Python made to its loop; `source_traceback` in debug mode only.

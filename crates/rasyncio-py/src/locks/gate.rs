@@ -8,7 +8,6 @@ use std::ffi::CStr;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 
 use super::boolean;
 use super::waiters::{LoopBound, Waiters};
@@ -175,15 +174,10 @@ impl<M: Steps> Steps for Inner<M> {
 }
 
 /// `__aenter__()`. A subclass may have an `acquire()` of its own, which is called then.
-///
-/// `async with` awaits what this gives at once, so a free gate is passed here already, and a coroutine that has nothing to do is given.
 #[inline]
 pub(super) fn enter<'py, G: Held>(this: &Bound<'py, G>) -> PyResult<Bound<'py, Coroutine>> {
     if !G::is_plain(this) {
         return enter_other(this.as_any());
-    }
-    if G::try_pass(this)? {
-        return idle(this.py(), &ENTERED, ENTERING);
     }
     Coroutine::of(this.py(), ENTERING, Pass::new(this, Answer::None))
 }
@@ -194,28 +188,7 @@ pub(super) fn leave<'py, G: Held>(this: &Bound<'py, G>) -> PyResult<Bound<'py, C
     if !G::is_plain(this) {
         return leave_other(this.as_any());
     }
-    if G::release(this).is_ok() {
-        return idle(this.py(), &LEFT, LEAVING);
-    }
-    // Raises when it is awaited, as asyncio does.
     Coroutine::of(this.py(), LEAVING, Leaving { gate: this.clone().unbind() })
-}
-
-static ENTERED: PyOnceLock<Py<Coroutine>> = PyOnceLock::new();
-static LEFT: PyOnceLock<Py<Coroutine>> = PyOnceLock::new();
-
-/// The one coroutine of that name which has nothing to do.
-#[inline]
-fn idle<'py>(
-    py: Python<'py>,
-    place: &'static PyOnceLock<Py<Coroutine>>,
-    name: &'static str,
-) -> PyResult<Bound<'py, Coroutine>> {
-    if let Some(existing) = place.get(py) {
-        return Ok(existing.bind(py).clone());
-    }
-    let made = place.get_or_try_init(py, || Coroutine::idle(py, name).map(Bound::unbind))?;
-    Ok(made.bind(py).clone())
 }
 
 /// `__aenter__()` of anything that has an `acquire()`.
@@ -235,6 +208,16 @@ struct Leaving<G> {
 impl<G: Held> Steps for Leaving<G> {
     fn step<'py>(&mut self, py: Python<'py>, _resume: Resume) -> Sent<'py> {
         returned(py, G::release(self.gate.bind(py)))
+    }
+
+    #[inline]
+    fn end_at_once<'py>(&mut self, py: Python<'py>) -> Option<Sent<'py>> {
+        Some(self.step(py, Resume::Next))
+    }
+
+    #[inline]
+    fn let_go(self, py: Python<'_>) {
+        drop(self.gate.into_bound(py));
     }
 
     fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
