@@ -6,13 +6,14 @@ import asyncio
 import os
 import resource
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from datagram_peers import Datagrams, ended, endpoint, udp, unix
-from net_peers import PATIENCE, kernel_asked, open_sockets, soon, until, unused_port
+from net_peers import PATIENCE, in_thread, kernel_asked, open_sockets, soon, until, unused_port
 
 HIGH = 64 * 1024
 PIECE = bytes(1000)
@@ -236,5 +237,105 @@ def test_thousands_of_endpoints_leave_no_descriptor(loop: Any, run: Any) -> None
                 await soon(protocol.lost)
         await kernel_asked()
         assert open_sockets() == before
+
+    run(main())
+
+
+class Counting(socket.socket):
+    """A socket that counts how often it is asked to send."""
+
+    attempts = 0
+
+    def sendto(self, *args: Any) -> int:
+        self.attempts += 1
+        return super().sendto(*args)
+
+
+async def from_one_to_many(folder: Path) -> tuple[Any, Datagrams, Counting]:
+    """An endpoint that is connected to nobody, on a socket that counts."""
+    sock = Counting(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    sock.bind(str(folder / "one"))
+    transport, protocol = await endpoint(sock=sock)
+    return transport, protocol, sock
+
+
+def fill(sock: socket.socket, path: Path) -> int:
+    """Sends until the receiver takes no more; how many it took."""
+    count = 0
+    while True:
+        try:
+            socket.socket.sendto(sock, b"before", str(path))
+        except BlockingIOError:
+            return count
+        count += 1
+
+
+@pytest.mark.rasyncio_only("asyncio asks a receiver without room again in each turn")
+def test_a_receiver_without_room_is_not_asked_again_in_each_turn(loop: Any, run: Any, tmp_path: Path) -> None:
+    async def main() -> None:
+        with unix(tmp_path / "full"), unix(tmp_path / "free") as free:
+            transport, protocol, sock = await from_one_to_many(tmp_path)
+            fill(sock, tmp_path / "full")
+            transport.sendto(b"waits", str(tmp_path / "full"))
+            transport.sendto(b"waits behind it", str(tmp_path / "free"))
+            before = time.process_time()
+            await asyncio.sleep(0.5)
+            assert time.process_time() - before < 0.25
+            # Turns of the loop are not what counts: others keep it busy.
+            begun, turns = loop.time(), 0
+            while loop.time() - begun < 0.5:
+                await asyncio.sleep(0)
+                turns += 1
+            assert turns > 200
+            assert 10 <= sock.attempts <= 45
+            free.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                free.recv(100)
+            await ended(transport, protocol)
+
+    run(main())
+
+
+@pytest.mark.parametrize("closing", [False, True])
+def test_what_waits_for_a_receiver_without_room_arrives_whole_and_in_order(
+    run: Any, tmp_path: Path, closing: bool
+) -> None:
+    async def main() -> None:
+        with unix(tmp_path / "full") as full, unix(tmp_path / "free") as free:
+            transport, protocol, sock = await from_one_to_many(tmp_path)
+            taken = fill(sock, tmp_path / "full")
+            for number in range(50):
+                transport.sendto(b"full %d" % number, str(tmp_path / "full"))
+                transport.sendto(b"free %d" % number, str(tmp_path / "free"))
+            await kernel_asked()
+            if closing:
+                transport.close()
+            assert protocol.calls == ["connection_made"]
+            for _ in range(taken):
+                assert full.recv(100) == b"before"
+            for number in range(50):
+                assert await in_thread(full.recv, 100) == b"full %d" % number
+                assert await in_thread(free.recv, 100) == b"free %d" % number
+            if not closing:
+                transport.close()
+            assert await soon(protocol.lost) is None
+            assert protocol.errors == []
+
+    run(main())
+
+
+def test_a_receiver_without_room_that_leaves_fails_its_datagrams_only(run: Any, tmp_path: Path) -> None:
+    async def main() -> None:
+        with unix(tmp_path / "free") as free:
+            with unix(tmp_path / "full"):
+                transport, protocol, sock = await from_one_to_many(tmp_path)
+                fill(sock, tmp_path / "full")
+                transport.sendto(b"in vain", str(tmp_path / "full"))
+                transport.sendto(b"behind", str(tmp_path / "free"))
+                await kernel_asked()
+            assert await in_thread(free.recv, 100) == b"behind"
+            assert [type(error) for error in protocol.errors] == [ConnectionRefusedError]
+            await ended(transport, protocol)
 
     run(main())

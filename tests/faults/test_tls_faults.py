@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import socket
 import ssl
 import time
@@ -307,6 +308,43 @@ def test_what_waits_for_a_peer_that_never_reads_is_bounded(run: Any, method: str
                 await kernel_asked()
             assert transport.get_write_buffer_size() <= high + size * 1100 + size // 10 + 70_000
             assert protocol.calls == ["connection_made", "pause_writing"]
+
+    run(main())
+
+
+def test_a_file_for_a_peer_that_never_reads_is_read_no_further_than_the_limits(run: Any) -> None:
+    """TLS has no way around memory, so a file goes through it, block by block."""
+
+    class Counting(io.BytesIO):
+        taken = 0
+
+        def readinto(self, memory: Any) -> int:
+            count = super().readinto(memory)
+            self.taken += count
+            return count
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        protocol = Recorder()
+        content = bytes(range(256)) * (64 << 10)
+        async with tls_connection(protocol) as (transport, peer):
+            file = Counting(content)
+            sending = loop.create_task(loop.sendfile(transport, file))
+            assert await in_thread(peer.receive, 10_000) == content[:10_000]
+            taken = -1
+            while taken != file.taken:
+                taken = file.taken
+                await kernel_asked()
+                # The blocks are read in another thread.
+                await in_thread(bool)
+            assert not sending.done()
+            # The limit, a block more, and what lies in the kernel on both sides.
+            assert transport.get_write_buffer_size() <= 512 * 1024 + 70_000
+            assert taken <= 512 * 1024 + 600_000
+            rest = await in_thread(peer.receive, len(content) - 10_000)
+            assert rest == content[10_000:]
+            assert await soon(sending) == len(content)
+            assert protocol.calls[0] == "connection_made"
 
     run(main())
 

@@ -2,7 +2,7 @@
 //!
 //! Files by job, one per section of asyncio's documentation of the loop: `run` (run, stop, close, the turn), `entries` (one piece of work), `schedule` (callbacks, futures,
 //! tasks), `debug` (debug mode, exception handlers), `asyncgens`, `executor`, `resolve` (DNS), `signals`, `watch` (descriptors), `sock` (`sock_*`), `sendfile`,
-//! `connect` and `attempts` (connections), `datagram`, `tls`, `bell` (waking Rust coroutines), `serve` and `server` (servers), `pipes`, `unix` (Unix sockets), `subprocess` and `children` (child processes), `collecting` (garbage). This file: what a loop knows. Invariant: work is run from one place, `entries::run_entry`.
+//! `connect` and `attempts` (connections), `datagram`, `tls`, `bell` (waking Rust coroutines), `serve` and `server` (servers), `pipes`, `unix` (Unix sockets), `subprocess` and `children` (child processes), `collecting` (garbage), `private` (names that programs should not use, and do). This file: what a loop knows. Invariant: work is run from one place, `entries::run_entry`.
 
 mod asyncgens;
 mod attempts;
@@ -15,6 +15,7 @@ mod debug;
 mod entries;
 mod executor;
 mod pipes;
+mod private;
 mod resolve;
 mod run;
 mod schedule;
@@ -167,6 +168,8 @@ pub(crate) struct Loop {
     makes_other_futures: AtomicBool,
     /// The thread that runs the loop; 0 when none does.
     thread: AtomicU64,
+    /// Seconds, as the bits of an `f64`.
+    clock_resolution: AtomicU64,
     /// The process that made the loop, as the core counts forks.
     generation: u32,
 }
@@ -203,6 +206,7 @@ impl Loop {
             first_turn: AtomicBool::new(true),
             makes_other_futures: AtomicBool::new(false),
             thread: AtomicU64::new(0),
+            clock_resolution: AtomicU64::new(private::CLOCK_RESOLUTION.to_bits()),
             generation: process_generation(),
         })
     }

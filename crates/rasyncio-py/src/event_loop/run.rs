@@ -142,7 +142,7 @@ impl Loop {
         let own = this.get();
         // asyncio: a timer that is due within the clock's resolution is due; within the next number, where numbers are that large.
         let now = Self::now(this)?;
-        let end_time = (now + CLOCK_RESOLUTION).max(now.next_up());
+        let end_time = (now + own.clock_resolution()).max(now.next_up());
         loop {
             let due = own.timers.with(py, |timers| {
                 timers.pop_due(end_time, |timer| timer.bind(py).as_super().get().is_cancelled(py))
@@ -415,6 +415,3 @@ impl StopWhenDone {
         visit.call(&self.event_loop)
     }
 }
-
-/// Python: `time.get_clock_info("monotonic").resolution` on Linux.
-const CLOCK_RESOLUTION: f64 = 1e-9;

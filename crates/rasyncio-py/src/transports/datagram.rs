@@ -13,6 +13,7 @@ use pyo3::{ffi, intern};
 use rasyncio_core::net::{Burst, PeerAddress};
 use rasyncio_core::reactor::Operation;
 
+use super::datagram_sending::SHORTEST_PAUSE;
 use super::flow_control::{FlowControl, Writer};
 use super::life::{Life, Transport};
 use super::registration::Registered;
@@ -48,6 +49,8 @@ pub(super) struct State {
     pub(super) unsent: VecDeque<Outgoing>,
     /// Its size, as asyncio counts it.
     pub(super) unsent_size: usize,
+    /// Seconds that a receiver without room is left alone before it is asked again.
+    pub(super) next_pause: f64,
     /// What was received together with a datagram whose callback paused the transport or ended the run.
     pub(super) held: VecDeque<Incoming>,
     pub(super) burst: Burst,
@@ -104,6 +107,7 @@ impl DatagramTransport {
                 flow: FlowControl::default(),
                 unsent: VecDeque::new(),
                 unsent_size: 0,
+                next_pause: SHORTEST_PAUSE,
                 held: VecDeque::new(),
                 burst: Burst::new(),
                 sender: None,

@@ -107,6 +107,11 @@ impl DatagramTransport {
         Self::maybe_pause_protocol(this)
     }
 
+    /// What waits is offered again, after a pause.
+    fn _ask_again(this: &Bound<'_, Self>) -> PyResult<()> {
+        Self::ask_again(this)
+    }
+
     #[getter]
     fn _loop(&self, py: Python<'_>) -> Py<Loop> {
         self.event_loop.clone_ref(py)

@@ -87,14 +87,18 @@ impl DatagramTransport {
     pub(super) fn write_ready(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
         let own = this.get();
+        let mut any_sent = false;
         while let Some(datagram) = own.take_unsent(py) {
             match own.attempt(datagram.data.bind(py), datagram.to.bind(py)) {
-                Ok(()) => {}
+                Ok(()) => any_sent = true,
                 Err(Refusal::WouldBlock) => {
                     own.state.with(py, |state| {
                         state.unsent_size += own.size(&datagram, py);
                         state.unsent.push_front(datagram);
                     });
+                    if !any_sent {
+                        return Self::leave_receiver_alone(this);
+                    }
                     break;
                 }
                 // The rest is for the next turn.
@@ -104,6 +108,7 @@ impl DatagramTransport {
                 }
             }
         }
+        own.state.with(py, |state| state.next_pause = SHORTEST_PAUSE);
         // The protocol may send more, which may have to wait.
         Self::maybe_resume_protocol(this)?;
         let (is_done, closing) = own.state.with(py, |state| (state.unsent.is_empty(), state.life.closing));
@@ -146,6 +151,28 @@ impl DatagramTransport {
     pub(super) fn stop_waiting_for_room(this: &Bound<'_, Self>) -> PyResult<()> {
         // Only arming can fail.
         Self::set_armed(this, Operation::Send, false).map(drop)
+    }
+
+    /// Our socket has room, but its receiver has none, and the kernel does not tell when that changes: of a Unix socket that is not connected it
+    /// knows no receiver to watch. So that is asked again after a while, a longer one each time.
+    fn leave_receiver_alone(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        Self::stop_waiting_for_room(this)?;
+        let pause = this.get().state.with(py, |state| {
+            let longer = (state.next_pause * 2.0).min(LONGEST_PAUSE);
+            std::mem::replace(&mut state.next_pause, longer)
+        });
+        let ask_again = this.getattr(intern!(py, "_ask_again"))?;
+        let event_loop = this.get().event_loop.bind(py);
+        event_loop.call_method1(intern!(py, "call_later"), (pause, ask_again)).map(drop)
+    }
+
+    /// The end of such a pause.
+    pub(super) fn ask_again(this: &Bound<'_, Self>) -> PyResult<()> {
+        if this.get().state.with(this.py(), |state| state.unsent.is_empty()) {
+            return Ok(());
+        }
+        Self::wait_for_room(this)
     }
 
     /// Offers a datagram to the kernel.
@@ -266,6 +293,10 @@ const IGNORES_EMPTY: bool = cfg!(not(Py_3_13));
 
 /// What each datagram that waits counts beside its data: since 3.13 asyncio's `_header_size`, so that empty ones fill the buffer too.
 const HEADER_SIZE: usize = if cfg!(Py_3_13) { 8 } else { 0 };
+
+/// Seconds. A receiver that is at work has room again in a fraction of a millisecond; one that is stuck is asked 20 times a second.
+pub(super) const SHORTEST_PAUSE: f64 = 0.0001;
+const LONGEST_PAUSE: f64 = 0.05;
 
 /// asyncio's words for its handle's callback.
 const CALLBACK_RAISED: &str = "Exception in callback _SelectorDatagramTransport._sendto_ready()";

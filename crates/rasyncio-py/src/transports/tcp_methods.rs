@@ -153,6 +153,17 @@ impl TcpTransport {
         self.protocol(py)
     }
 
+    /// The socket object itself; None once it is closed.
+    #[getter]
+    fn _sock<'py>(this: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Self::socket_object(this)
+    }
+
+    #[getter]
+    fn _closing(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.life.closing)
+    }
+
     #[getter]
     fn _sock_fd(&self) -> i32 {
         self.fd

@@ -1,0 +1,97 @@
+"""The private names of asyncio's loops and transports that libraries and test suites use all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+from net_peers import PATIENCE, Recorder, closed, soon, transport_to_peer
+from turns import Trace, turn
+
+
+def test_the_resolution_of_the_clock_is_known(loop: Any) -> None:
+    assert loop._clock_resolution == 1e-9
+
+
+def test_a_timer_within_the_resolution_of_the_clock_is_due(loop: Any) -> None:
+    """Suites with a clock of their own set a coarse resolution."""
+    now = 100.0
+    loop.time = lambda: now
+    loop._clock_resolution = 0.5
+    assert loop._clock_resolution == 0.5
+    trace = Trace()
+    loop.call_at(100.4, trace.note, "near")
+    loop.call_at(100.6, trace.note, "far")
+    turn(loop)
+    assert trace == ["near"]
+    now = 100.2
+    turn(loop)
+    assert trace == ["near", "far"]
+
+
+def test_the_timers_can_be_looked_at(loop: Any) -> None:
+    assert not loop._scheduled
+    timers = [loop.call_later(delay, print) for delay in (300, 100, 200)]
+    assert loop._scheduled[0] is timers[1]
+    assert sorted(loop._scheduled) == [timers[1], timers[2], timers[0]]
+    timers[1].cancel()
+    assert [timer.cancelled() for timer in sorted(loop._scheduled)] == [True, False, False]
+    turn(loop)
+    assert sorted(loop._scheduled) == [timers[2], timers[0]]
+    for timer in timers:
+        timer.cancel()
+
+
+def test_a_loop_says_what_it_is(loop: Any) -> None:
+    assert loop._closed is False
+    assert loop._debug is loop.get_debug()
+    loop.set_debug(not loop.get_debug())
+    assert loop._debug is loop.get_debug()
+    loop.close()
+    assert loop._closed is True
+    assert not loop._scheduled
+
+
+def test_a_loop_that_is_woken_by_hand_sees_what_another_thread_queued(loop: Any, run: Any) -> None:
+    """`put_nowait()` from a thread and a kick: unsafe, and what old programs do."""
+
+    async def main() -> object:
+        queue: asyncio.Queue[str] = asyncio.Queue()
+        asleep = threading.Event()
+
+        def put() -> None:
+            asleep.wait(PATIENCE)
+            queue.put_nowait("news")
+            loop._write_to_self()
+
+        thread = threading.Thread(target=put)
+        thread.start()
+        loop.call_soon(asleep.set)
+        got = await soon(queue.get())
+        thread.join()
+        return got
+
+    loop.set_debug(False)
+    assert run(main()) == "news"
+
+
+def test_waking_a_closed_loop_does_nothing(loop: Any) -> None:
+    loop.close()
+    loop._write_to_self()
+
+
+def test_a_transport_shows_its_socket(run: Any) -> None:
+    async def main() -> None:
+        protocol = Recorder()
+        transport, peer = await transport_to_peer(protocol)
+        inside: Any = transport
+        assert inside._sock.getsockname() == transport.get_extra_info("sockname")
+        assert inside._sock.fileno() == inside._sock_fd
+        assert inside._closing is False
+        transport.close()
+        assert inside._closing is True
+        await closed(transport, protocol, peer)
+        assert inside._sock is None
+
+    run(main())
