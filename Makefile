@@ -132,6 +132,10 @@ ecosystem: $(ENVIRONMENT)/.test $(WHEEL) ## Real clients and servers: aiohttp, a
 soak: $(ENVIRONMENT)/.test $(WHEEL) ## Memory and descriptors stay flat; RASYNCIO_SOAK=10 does ten times as much
 	$(PYTEST) tests/soak $(ARGS)
 
+.PHONY: programs
+programs: $(ENVIRONMENT)/.test $(WHEEL) ## 100 000 random programs under a virtual clock, on asyncio and on rasyncio
+	RASYNCIO_PROGRAMS=$${RASYNCIO_PROGRAMS:-100000} $(PYTEST) -n $(JOBS) tests/properties/test_virtual_time.py $(ARGS)
+
 .PHONY: loom
 loom: ## The wake-up under every interleaving of two threads
 	RUSTFLAGS="--cfg loom" cargo test --locked --release --package rasyncio-core --test loom \

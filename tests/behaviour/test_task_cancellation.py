@@ -208,6 +208,11 @@ def test_the_message_of_a_task_that_never_began(loop: Any) -> None:
     with pytest.raises(asyncio.CancelledError) as caught:
         loop.run_until_complete(task)
     assert caught.value.args == ("too early",)
+    # The one error had it; another gets none.
+    assert task._cancel_message is None
+    with pytest.raises(asyncio.CancelledError) as caught:
+        task.result()
+    assert caught.value.args == ()
 
 
 def test_cancellation_passes_through_a_chain_of_tasks(loop: Any) -> None:

@@ -195,10 +195,8 @@ fn on_raise(event_loop: Option<&Bound<'_, Loop>>, task: &Bound<'_, Task>, error:
         let value = error.into_value(py).into_any();
         let old = future.get().state.with(py, |state| state.extra().cancelled_error.replace(value));
         drop(old);
-        let message = future.get().state.with(py, |state| {
-            state.extra.as_ref()?.cancel_message.as_ref().map(|message| message.clone_ref(py))
-        });
-        Future::cancel(future, message)?;
+        // The message went with that error; whoever asks later gets one without.
+        Future::cancel(future, None)?;
         return Ok(());
     }
     Future::fail(future, error.raised(py).as_any())?;
