@@ -1,7 +1,11 @@
 //! Exceptions of asyncio's own classes, with asyncio's texts, and the only map from core errors to Python exceptions.
 
+mod report;
+
 use pyo3::exceptions::{PyBaseException, PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
+
+pub(crate) use report::Report;
 
 use crate::interop::stdlib;
 

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::event_loop::Loop;
-use crate::exceptions::Raised;
+use crate::exceptions::Report;
 use crate::ffi::cell::GilCell;
 use crate::ffi::{call, context};
 use crate::interop::{must_propagate, stdlib};
@@ -134,15 +134,10 @@ impl Handle {
             )
         });
         let source = format_callback(this.get().event_loop.bind(py), callback.as_ref(), arguments.as_ref())?;
-        let report = PyDict::new(py);
-        report.set_item("message", format!("Exception in callback {source}"))?;
-        report.set_item("exception", error.raised(py))?;
-        report.set_item("handle", this)?;
-        if let Some(traceback) = source_traceback {
-            report.set_item("source_traceback", traceback)?;
-        }
-        this.get().event_loop.bind(py).call_method1(intern!(py, "call_exception_handler"), (report,))?;
-        Ok(())
+        Report::of_error(py, &format!("Exception in callback {source}"), error)?
+            .with("handle", this)?
+            .with_some("source_traceback", source_traceback)?
+            .tell(this.get().event_loop.bind(py))
     }
 
     /// Marks as cancelled and lets go of callback and arguments; false when it was cancelled before.

@@ -7,9 +7,15 @@ use pyo3::types::PyBytes;
 use super::datagram::DatagramTransport;
 use super::flow_control::Writer;
 use super::life::Transport;
+use super::shared_methods::{life_methods, reading_methods, socket_methods, writing_methods};
 use super::socket_info::SocketTransport;
 use crate::event_loop::Loop;
 use crate::interop::stdlib;
+
+life_methods!(DatagramTransport);
+reading_methods!(DatagramTransport);
+writing_methods!(DatagramTransport);
+socket_methods!(DatagramTransport);
 
 #[pymethods]
 impl DatagramTransport {
@@ -34,53 +40,14 @@ impl DatagramTransport {
         }
     }
 
-    /// What is known of the socket: "socket", "sockname", "peername".
-    #[pyo3(signature = (name, default = None))]
-    fn get_extra_info<'py>(
-        this: &Bound<'py, Self>,
-        name: &Bound<'py, PyAny>,
-        default: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        Ok(Self::extra_info(this, name)?.or(default))
-    }
-
-    /// Whether the transport is closing or closed.
-    fn is_closing(&self, py: Python<'_>) -> bool {
-        self.life(py, |life| life.closing)
-    }
-
     /// Receives no more; what waits is sent, then `connection_lost(None)` is called.
     fn close(this: &Bound<'_, Self>) -> PyResult<()> {
         Self::close_gracefully(this)
     }
 
-    /// Closes at once; what was not sent is lost.
-    fn abort(this: &Bound<'_, Self>) -> PyResult<()> {
-        Self::force_close(this, None)
-    }
-
-    fn _force_close(this: &Bound<'_, Self>, exc: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-        Self::force_close(this, exc.map(PyErr::from_value))
-    }
-
     /// Sets the protocol that is called from now on.
     fn set_protocol(&self, protocol: &Bound<'_, PyAny>) {
         self.change_protocol(protocol);
-    }
-
-    /// The protocol; None after `connection_lost()`.
-    fn get_protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.protocol(py)
-    }
-
-    /// Whether the transport receives: it is neither paused nor closing.
-    fn is_reading(&self, py: Python<'_>) -> bool {
-        self.life(py, |life| life.is_reading())
-    }
-
-    /// Calls `datagram_received()` no more until `resume_reading()`. May be called again.
-    fn pause_reading(this: &Bound<'_, Self>) -> PyResult<()> {
-        Self::pause(this)
     }
 
     /// Goes on after `pause_reading()`. May be called again.
@@ -95,11 +62,6 @@ impl DatagramTransport {
         self.flow(py, |_, size| size)
     }
 
-    /// The limits of the write buffer as `(low, high)`.
-    fn get_write_buffer_limits(&self, py: Python<'_>) -> (usize, usize) {
-        self.limits(py)
-    }
-
     /// Above `high` unsent bytes the protocol is asked to pause, at `low` to go on.
     #[pyo3(signature = (high = None, low = None))]
     fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<i64>, low: Option<i64>) -> PyResult<()> {
@@ -110,26 +72,6 @@ impl DatagramTransport {
     /// What waits is offered again, after a pause.
     fn _ask_again(this: &Bound<'_, Self>) -> PyResult<()> {
         Self::ask_again(this)
-    }
-
-    #[getter]
-    fn _loop(&self, py: Python<'_>) -> Py<Loop> {
-        self.event_loop.clone_ref(py)
-    }
-
-    #[getter]
-    fn _protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.protocol(py)
-    }
-
-    #[getter]
-    fn _sock<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        self.socket(py)
-    }
-
-    #[getter]
-    fn _sock_fd(&self) -> i32 {
-        self.fd
     }
 
     #[getter]
@@ -149,21 +91,6 @@ impl DatagramTransport {
     #[getter]
     fn _buffer_size(&self, py: Python<'_>) -> usize {
         self.flow(py, |_, size| size)
-    }
-
-    #[getter]
-    fn _closing(&self, py: Python<'_>) -> bool {
-        self.life(py, |life| life.closing)
-    }
-
-    #[getter]
-    fn _conn_lost(&self, py: Python<'_>) -> u32 {
-        self.life(py, |life| life.conn_lost)
-    }
-
-    #[getter]
-    fn _paused(&self, py: Python<'_>) -> bool {
-        self.life(py, |life| life.reading_paused)
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {

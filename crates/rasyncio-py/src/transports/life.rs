@@ -13,7 +13,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 use rasyncio_core::reactor::{Operation, Token};
 
 use crate::event_loop::Loop;
-use crate::exceptions::{self, Raised};
+use crate::exceptions::{self, Raised, Report};
 use crate::ffi::call::call_method_one;
 use crate::ffi::{context, warning};
 use crate::futures::Future;
@@ -250,14 +250,10 @@ pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
         if must_propagate(py, &error) {
             return Err(error);
         }
-        let report = PyDict::new(py);
-        report.set_item("message", message)?;
-        report.set_item("exception", error.raised(py))?;
-        report.set_item("transport", this)?;
-        report.set_item("protocol", this.get().protocol(py))?;
-        let event_loop = this.get().event_loop().bind(py);
-        event_loop.call_method1(intern!(py, "call_exception_handler"), (report,))?;
-        Ok(())
+        Report::of_error(py, message, &error)?
+            .with("transport", this)?
+            .with("protocol", this.get().protocol(py))?
+            .tell(this.get().event_loop().bind(py))
     }
 
     /// `report`, in asyncio's words for a callback of the loop that raised: the protocol's `name(*arguments)`.

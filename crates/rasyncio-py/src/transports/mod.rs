@@ -2,7 +2,7 @@
 //!
 //! What all share: `life` (from `connection_made` to the one `connection_lost`), `flow_control` (what waits to be sent, when the protocol is to
 //! pause). What the transports of sockets share: `registration` (their place in the reactor), `socket_info` (the socket behind it, and
-//! `get_extra_info`).
+//! `get_extra_info`). `shared_methods`: what Python sees alike of several.
 //!
 //! The files of a stream by job: `tcp` (what it knows, how it is made and begins), `reading`, `writing`, `closing`, `file_sending` (`loop.sendfile()`), `tcp_methods` (what Python sees).
 //! Those of a socket of datagrams likewise: `datagram` and what begins with it.
@@ -26,6 +26,7 @@ pub(crate) mod pipe;
 pub(crate) mod read_pipe;
 mod reading;
 mod registration;
+mod shared_methods;
 pub(crate) mod socket_info;
 pub(crate) mod subprocess;
 pub(crate) mod tcp;

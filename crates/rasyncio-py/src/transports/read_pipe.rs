@@ -12,6 +12,7 @@ use rasyncio_core::reactor::Operation;
 
 use super::life::{Life, Transport};
 use super::pipe::{AnyPipe, End, Held, PipeTransport};
+use super::shared_methods::{life_methods, pipe_methods, reading_methods};
 use crate::event_loop::Loop;
 use crate::exceptions;
 use crate::ffi::call::{call_method_none, call_method_one};
@@ -179,6 +180,10 @@ impl PipeTransport for ReadPipeTransport {
     }
 }
 
+life_methods!(ReadPipeTransport);
+reading_methods!(ReadPipeTransport);
+pipe_methods!(ReadPipeTransport);
+
 #[pymethods]
 impl ReadPipeTransport {
     /// As much as is read at once, in bytes.
@@ -192,21 +197,6 @@ impl ReadPipeTransport {
         stdlib(this.py()).read_transport_class.clone_ref(this.py())
     }
 
-    /// What is known of the transport: "pipe", the object that `connect_read_pipe()` was given.
-    #[pyo3(signature = (name, default = None))]
-    fn get_extra_info<'py>(
-        &self,
-        name: &Bound<'py, PyAny>,
-        default: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        Ok(self.information(name)?.or(default))
-    }
-
-    /// Whether the transport is closing or closed.
-    fn is_closing(&self, py: Python<'_>) -> bool {
-        self.life(py, |life| life.closing)
-    }
-
     /// Stops reading; `connection_lost(None)` is called and the pipe closed.
     fn close(this: &Bound<'_, Self>) -> PyResult<()> {
         if this.get().life(this.py(), |life| life.closing) {
@@ -215,65 +205,9 @@ impl ReadPipeTransport {
         Self::force_close(this, None)
     }
 
-    /// Sets the protocol that is called from now on.
-    fn set_protocol(&self, protocol: &Bound<'_, PyAny>) {
-        self.change_protocol(protocol);
-    }
-
-    /// The protocol; None after the pipe was closed.
-    fn get_protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.protocol(py)
-    }
-
-    /// Whether the transport reads: it is neither paused nor closing.
-    fn is_reading(&self, py: Python<'_>) -> bool {
-        self.life(py, |life| life.is_reading())
-    }
-
-    /// Calls `data_received()` no more until `resume_reading()`. May be called again.
-    fn pause_reading(this: &Bound<'_, Self>) -> PyResult<()> {
-        Self::pause(this)
-    }
-
     /// Goes on after `pause_reading()`. May be called again.
     fn resume_reading(this: &Bound<'_, Self>) -> PyResult<()> {
         Self::resume(this)
-    }
-
-    #[getter]
-    fn _loop(&self, py: Python<'_>) -> Option<Py<Loop>> {
-        self.open_loop(py)
-    }
-
-    #[getter]
-    fn _protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.protocol(py)
-    }
-
-    #[getter]
-    fn _pipe(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.open_pipe(py)
-    }
-
-    /// None takes the pipe away from the transport, which then neither closes it nor warns of it.
-    #[setter(_pipe)]
-    fn set_pipe(&self, py: Python<'_>, pipe: Option<Py<PyAny>>) {
-        self.replace_pipe(py, pipe);
-    }
-
-    #[getter]
-    fn _fileno(&self) -> i32 {
-        self.end.fd
-    }
-
-    #[getter]
-    fn _closing(&self, py: Python<'_>) -> bool {
-        self.life(py, |life| life.closing)
-    }
-
-    #[getter]
-    fn _paused(&self, py: Python<'_>) -> bool {
-        self.life(py, |life| life.reading_paused)
     }
 
     fn __repr__(this: &Bound<'_, Self>) -> String {

@@ -6,10 +6,16 @@ use pyo3::prelude::*;
 use super::flow_control::Writer;
 use super::life::Transport;
 use super::reading::Receiver;
+use super::shared_methods::{life_methods, reading_methods, socket_methods, writing_methods};
 use super::socket_info::SocketTransport;
 use super::tcp::TcpTransport;
 use crate::event_loop::Loop;
 use crate::interop::{load, stdlib};
+
+life_methods!(TcpTransport);
+reading_methods!(TcpTransport);
+writing_methods!(TcpTransport);
+socket_methods!(TcpTransport);
 
 #[pymethods]
 impl TcpTransport {
@@ -19,33 +25,9 @@ impl TcpTransport {
         stdlib(this.py()).transport_class.clone_ref(this.py())
     }
 
-    /// What is known of the connection: "socket", "sockname", "peername".
-    #[pyo3(signature = (name, default = None))]
-    fn get_extra_info<'py>(
-        this: &Bound<'py, Self>,
-        name: &Bound<'py, PyAny>,
-        default: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        Ok(Self::extra_info(this, name)?.or(default))
-    }
-
-    /// Whether the transport is closing or closed.
-    fn is_closing(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| state.life.closing)
-    }
-
     /// Stops reading; what was written is sent, then `connection_lost(None)` is called.
     fn close(this: &Bound<'_, Self>) -> PyResult<()> {
         Self::close_gracefully(this)
-    }
-
-    /// Ends the connection at once; what was not sent is lost.
-    fn abort(this: &Bound<'_, Self>) -> PyResult<()> {
-        Self::force_close(this, None)
-    }
-
-    fn _force_close(this: &Bound<'_, Self>, exc: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-        Self::force_close(this, exc.map(PyErr::from_value))
     }
 
     /// Sets the protocol that is called from now on.
@@ -58,21 +40,6 @@ impl TcpTransport {
         });
         drop(old);
         Ok(())
-    }
-
-    /// The protocol; None after the connection was lost.
-    fn get_protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.protocol(py)
-    }
-
-    /// Whether the transport reads: it is neither paused nor closing.
-    fn is_reading(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| state.life.is_reading())
-    }
-
-    /// Calls `data_received()` no more until `resume_reading()`. May be called again.
-    fn pause_reading(this: &Bound<'_, Self>) -> PyResult<()> {
-        Self::pause(this)
     }
 
     /// Goes on after `pause_reading()`. May be called again.
@@ -107,11 +74,6 @@ impl TcpTransport {
         Self::buffered_size(this)
     }
 
-    /// The limits of the write buffer as `(low, high)`.
-    fn get_write_buffer_limits(&self, py: Python<'_>) -> (usize, usize) {
-        self.limits(py)
-    }
-
     /// Above `high` unsent bytes the protocol is asked to pause, at `low` to go on.
     #[pyo3(signature = (high = None, low = None))]
     fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<i64>, low: Option<i64>) -> PyResult<()> {
@@ -136,47 +98,6 @@ impl TcpTransport {
         // Classes are made before the module's own initialisation runs.
         load(py)?;
         Ok(stdlib(py).sendfile.try_native.clone_ref(py))
-    }
-
-    #[getter]
-    fn _protocol_paused(&self, py: Python<'_>) -> bool {
-        self.flow(py, |flow, _| flow.protocol_paused)
-    }
-
-    #[getter]
-    fn _loop(&self, py: Python<'_>) -> Py<Loop> {
-        self.event_loop.clone_ref(py)
-    }
-
-    #[getter]
-    fn _protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.protocol(py)
-    }
-
-    /// The socket object itself; None once it is closed.
-    #[getter]
-    fn _sock<'py>(this: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        Self::socket_object(this)
-    }
-
-    #[getter]
-    fn _closing(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| state.life.closing)
-    }
-
-    #[getter]
-    fn _sock_fd(&self) -> i32 {
-        self.fd
-    }
-
-    #[getter]
-    fn _conn_lost(&self, py: Python<'_>) -> u32 {
-        self.state.with(py, |state| state.life.conn_lost)
-    }
-
-    #[getter]
-    fn _paused(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| state.life.reading_paused)
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {

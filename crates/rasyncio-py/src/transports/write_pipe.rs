@@ -18,6 +18,7 @@ use rasyncio_core::reactor::Operation;
 use super::flow_control::{FlowControl, Output, Sending, Writer};
 use super::life::{Life, Transport, count_vain_write, warn_of_vain_write};
 use super::pipe::{AnyPipe, End, Held, PipeTransport};
+use super::shared_methods::{life_methods, pipe_methods, writing_methods};
 use super::writing::{block, is_bytes_like};
 use crate::event_loop::Loop;
 use crate::exceptions;
@@ -254,6 +255,10 @@ impl PipeTransport for WritePipeTransport {
     }
 }
 
+life_methods!(WritePipeTransport);
+writing_methods!(WritePipeTransport);
+pipe_methods!(WritePipeTransport);
+
 #[pymethods]
 impl WritePipeTransport {
     /// asyncio's mix-in of all transports that write: an `asyncio.Transport`, so that `isinstance` finds it.
@@ -262,39 +267,9 @@ impl WritePipeTransport {
         stdlib(this.py()).flow_control_mixin.clone_ref(this.py())
     }
 
-    /// What is known of the transport: "pipe", the object that `connect_write_pipe()` was given.
-    #[pyo3(signature = (name, default = None))]
-    fn get_extra_info<'py>(
-        &self,
-        name: &Bound<'py, PyAny>,
-        default: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        Ok(self.information(name)?.or(default))
-    }
-
-    /// Whether the transport is closing or closed.
-    fn is_closing(&self, py: Python<'_>) -> bool {
-        self.life(py, |life| life.closing)
-    }
-
     /// Takes no more; what was written is sent, then `connection_lost(None)` is called and the pipe closed.
     fn close(this: &Bound<'_, Self>) -> PyResult<()> {
         Self::end_writing(this)
-    }
-
-    /// Ends the transport at once; what was not sent is lost.
-    fn abort(this: &Bound<'_, Self>) -> PyResult<()> {
-        Self::force_close(this, None)
-    }
-
-    /// Sets the protocol that is called from now on.
-    fn set_protocol(&self, protocol: &Bound<'_, PyAny>) {
-        self.change_protocol(protocol);
-    }
-
-    /// The protocol; None after the pipe was closed.
-    fn get_protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.protocol(py)
     }
 
     /// Writes `data` (bytes, bytearray or memoryview), as it is at this moment, without waiting.
@@ -327,11 +302,6 @@ impl WritePipeTransport {
         self.flow(py, |_, size| size)
     }
 
-    /// The limits of the write buffer as `(low, high)`.
-    fn get_write_buffer_limits(&self, py: Python<'_>) -> (usize, usize) {
-        self.limits(py)
-    }
-
     /// Above `high` unsent bytes the protocol is asked to pause, and to go on when all are sent.
     #[pyo3(signature = (high = None, low = None))]
     fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<i64>, low: Option<i64>) -> PyResult<()> {
@@ -355,37 +325,6 @@ impl WritePipeTransport {
     #[expect(clippy::unused_self, reason = "a method of asyncio.Transport")]
     fn resume_reading(&self) -> PyResult<()> {
         Err(PyNotImplementedError::new_err(()))
-    }
-
-    #[getter]
-    fn _loop(&self, py: Python<'_>) -> Option<Py<Loop>> {
-        self.open_loop(py)
-    }
-
-    #[getter]
-    fn _protocol(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.protocol(py)
-    }
-
-    #[getter]
-    fn _pipe(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.open_pipe(py)
-    }
-
-    /// None takes the pipe away from the transport, which then neither closes it nor warns of it.
-    #[setter(_pipe)]
-    fn set_pipe(&self, py: Python<'_>, pipe: Option<Py<PyAny>>) {
-        self.replace_pipe(py, pipe);
-    }
-
-    #[getter]
-    fn _fileno(&self) -> i32 {
-        self.end.fd
-    }
-
-    #[getter]
-    fn _closing(&self, py: Python<'_>) -> bool {
-        self.life(py, |life| life.closing)
     }
 
     #[getter]

@@ -5,7 +5,6 @@ use std::io;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use rasyncio_core::net::{AcceptBackoff, AcceptFailure};
 use rasyncio_core::reactor::{Accepted, Operation, Token};
 
@@ -13,7 +12,7 @@ use super::Server;
 use crate::coroutines::{Coroutine, wait_holding};
 use crate::event_loop::tls::End;
 use crate::event_loop::{Loop, Source};
-use crate::exceptions::{self, Raised};
+use crate::exceptions::{self, Report};
 use crate::ffi::cell::GilCell;
 use crate::ffi::context;
 use crate::futures::Future;
@@ -182,12 +181,9 @@ impl Listener {
             }
         };
         if report {
-            let report = PyDict::new(py);
-            report.set_item("message", message)?;
-            report.set_item("exception", exceptions::os_error(error).into_value(py))?;
             let shown = stdlib(py).transport_socket.bind(py).call1((&this.get().socket,))?;
-            report.set_item("socket", shown)?;
-            event_loop.call_method1(intern!(py, "call_exception_handler"), (report,))?;
+            let error = exceptions::os_error(error);
+            Report::of_error(py, message, &error)?.with("socket", shown)?.tell(event_loop)?;
         }
         Ok(After::Stop)
     }
@@ -284,17 +280,10 @@ fn report_connection(
     if must_propagate(py, error) {
         return Err(error.clone_ref(py));
     }
-    let report = PyDict::new(py);
-    report.set_item("message", "Error on transport creation for incoming connection")?;
-    report.set_item("exception", error.raised(py))?;
-    if let Some(protocol) = protocol {
-        report.set_item("protocol", protocol)?;
-    }
-    if let Some(transport) = transport {
-        report.set_item("transport", transport)?;
-    }
-    event_loop.call_method1(intern!(py, "call_exception_handler"), (report,))?;
-    Ok(())
+    Report::of_error(py, "Error on transport creation for incoming connection", error)?
+        .with_some("protocol", protocol)?
+        .with_some("transport", transport)?
+        .tell(event_loop)
 }
 
 /// At most so many connections are taken in a turn, whatever the backlog (asyncio takes as many as that): the default backlog. A flood of new

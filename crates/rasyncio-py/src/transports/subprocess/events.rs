@@ -4,13 +4,13 @@
 use pyo3::exceptions::PyAssertionError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyString, PyTuple};
 use rasyncio_core::process::Ended;
 
 use super::{Pipe, SubprocessTransport};
 use crate::coroutines::{Coroutine, wait_for};
 use crate::event_loop::Loop;
-use crate::exceptions::Raised;
+use crate::exceptions::Report;
 use crate::ffi::call::call_method_one;
 use crate::ffi::context;
 use crate::futures::Future;
@@ -229,13 +229,10 @@ impl SubprocessTransport {
         if must_propagate(py, &error) {
             return Err(error);
         }
-        let report = PyDict::new(py);
-        report.set_item("message", "Telling of the end of a child process failed")?;
-        report.set_item("exception", error.raised(py))?;
-        report.set_item("transport", this)?;
-        report.set_item("protocol", this.get().protocol(py))?;
-        event_loop.call_method1(intern!(py, "call_exception_handler"), (report,))?;
-        Ok(())
+        Report::of_error(py, "Telling of the end of a child process failed", &error)?
+            .with("transport", this)?
+            .with("protocol", this.get().protocol(py))?
+            .tell(event_loop)
     }
 }
 

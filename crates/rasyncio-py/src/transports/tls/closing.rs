@@ -5,11 +5,11 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyException, PyOSError, PyTimeoutError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::PyString;
 
 use super::engine::{Outcome, library};
 use super::{Closing, Phase, Security, State, TlsTransport, Told};
-use crate::exceptions::{self, Raised};
+use crate::exceptions::{self, Raised, Report};
 use crate::ffi::call::{call_method_none, call_method_one};
 use crate::transports::life::{Transport, log_debug, log_failure};
 use crate::transports::tcp::TcpTransport;
@@ -174,13 +174,10 @@ impl TlsTransport {
         if error.is_instance_of::<PyOSError>(py) {
             log_failure(own.event_loop.get(), this.as_any(), error, message)?;
         } else if !exceptions::is_cancelled(py, error) {
-            let report = PyDict::new(py);
-            report.set_item("message", message)?;
-            report.set_item("exception", error.raised(py))?;
-            report.set_item("transport", carrier)?;
-            report.set_item("protocol", this)?;
-            let event_loop = own.event_loop.bind(py);
-            event_loop.call_method1(intern!(py, "call_exception_handler"), (report,))?;
+            Report::of_error(py, message, error)?
+                .with("transport", carrier)?
+                .with("protocol", this)?
+                .tell(own.event_loop.bind(py))?;
         }
         Ok(())
     }

@@ -5,13 +5,13 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyDict, PyMemoryView, PySlice, PyString};
+use pyo3::types::{PyBytes, PyMemoryView, PySlice, PyString};
 use rasyncio_core::buffer::WriteQueue;
 
 use super::engine::Outcome;
 use super::reading::signed;
 use super::{Encrypting, Phase, State, TlsTransport};
-use crate::exceptions::Raised;
+use crate::exceptions::Report;
 use crate::ffi::call::{call_method_none, call_method_one};
 use crate::interop::must_propagate;
 use crate::transports::life::{count_vain_write, warn_of_vain_write};
@@ -231,15 +231,10 @@ impl TlsTransport {
         match call_method_none(&protocol, name) {
             Ok(_) => Ok(()),
             Err(error) if must_propagate(py, &error) => Err(error),
-            Err(error) => {
-                let report = PyDict::new(py);
-                report.set_item("message", message)?;
-                report.set_item("exception", error.raised(py))?;
-                report.set_item("transport", this)?;
-                report.set_item("protocol", this)?;
-                let event_loop = this.get().event_loop.bind(py);
-                event_loop.call_method1(intern!(py, "call_exception_handler"), (report,)).map(drop)
-            }
+            Err(error) => Report::of_error(py, message, &error)?
+                .with("transport", this)?
+                .with("protocol", this)?
+                .tell(this.get().event_loop.bind(py)),
         }
     }
 }
