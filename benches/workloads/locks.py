@@ -10,46 +10,42 @@ TASKS = 100
 PLACES = 10
 
 
-async def lock(operations: int) -> int:
-    lock = asyncio.Lock()
+Gate = asyncio.Lock | asyncio.Semaphore
+
+
+async def passed_freely(gate: Gate, operations: int) -> int:
     for _ in range(operations):
-        async with lock:
+        async with gate:
             pass
     return operations
+
+
+async def passed_by_many(gate: Gate, operations: int) -> int:
+    rounds = max(1, operations // TASKS)
+
+    async def pass_often() -> None:
+        for _ in range(rounds):
+            async with gate:
+                await asyncio.sleep(0)
+
+    await asyncio.gather(*[pass_often() for _ in range(TASKS)])
+    return rounds * TASKS
+
+
+async def lock(operations: int) -> int:
+    return await passed_freely(asyncio.Lock(), operations)
 
 
 async def lock_contended(operations: int) -> int:
-    lock = asyncio.Lock()
-    rounds = max(1, operations // TASKS)
-
-    async def pass_often() -> None:
-        for _ in range(rounds):
-            async with lock:
-                await asyncio.sleep(0)
-
-    await asyncio.gather(*[pass_often() for _ in range(TASKS)])
-    return rounds * TASKS
+    return await passed_by_many(asyncio.Lock(), operations)
 
 
 async def semaphore(operations: int) -> int:
-    semaphore = asyncio.Semaphore(PLACES)
-    for _ in range(operations):
-        async with semaphore:
-            pass
-    return operations
+    return await passed_freely(asyncio.Semaphore(PLACES), operations)
 
 
 async def semaphore_contended(operations: int) -> int:
-    semaphore = asyncio.Semaphore(PLACES)
-    rounds = max(1, operations // TASKS)
-
-    async def pass_often() -> None:
-        for _ in range(rounds):
-            async with semaphore:
-                await asyncio.sleep(0)
-
-    await asyncio.gather(*[pass_often() for _ in range(TASKS)])
-    return rounds * TASKS
+    return await passed_by_many(asyncio.Semaphore(PLACES), operations)
 
 
 async def event(operations: int) -> int:

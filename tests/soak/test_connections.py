@@ -6,26 +6,17 @@ import os
 from typing import Any
 
 import pytest
+from measuring import MEASURING
 
 SCALE = int(os.environ.get("RASYNCIO_SOAK", "1"))
 CONNECTIONS = 2000 * SCALE
 
 pytestmark = [pytest.mark.soak, pytest.mark.hang_limit(120 + 60 * SCALE)]
 
-MEASURED = """
-    import asyncio, gc, os, resource, socket, struct, sys, weakref
-
-    PAGE = resource.getpagesize()
-    AT_ONCE = 20
-    alive = weakref.WeakSet()
-
-    def resident():
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * PAGE
-
-    def held():
-        gc.collect()
-        return len(os.listdir("/proc/self/fd")), len(alive)
+MEASURED = (
+    MEASURING
+    + """
+    import struct
 
     class Echo(asyncio.Protocol):
         def __init__(self):
@@ -113,23 +104,10 @@ MEASURED = """
             while len(received) < 8:
                 received += await loop.sock_recv(sock, 8)
 
-    async def rounds(loop, work, address, count):
-        for _ in range(count // AT_ONCE):
-            await asyncio.gather(*(work(loop, address) for _ in range(AT_ONCE)))
-        # Whatever the server still holds of the last clients ends before anything is measured.
-        while len(alive):
-            await asyncio.sleep(0)
-            gc.collect()
-
     async def main(loop, work, protocol, count):
         server = await loop.create_server(protocol, "127.0.0.1", 0)
         address = server.sockets[0].getsockname()
-        await rounds(loop, work, address, 1000)
-        before, memory = held(), resident()
-        await rounds(loop, work, address, count)
-        after, grown = held(), resident() - memory
-        assert before == after, (before, after)
-        print(grown)
+        await measure(work, (loop, address), count)
         server.close()
         await server.wait_closed()
 
@@ -138,6 +116,7 @@ MEASURED = """
     loop.run_until_complete(main(loop, globals()[work], globals()[protocol], int(count)))
     loop.close()
 """
+)
 
 
 @pytest.mark.parametrize(
@@ -161,13 +140,9 @@ def test_connections_leave_everything_where_it_was(script: Any, work: str, proto
     )
 
 
-LOOPS = """
-    import asyncio, gc, os, resource, sys
-
-    def resident():
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
-
+LOOPS = (
+    MEASURING
+    + """
     async def handle(reader, writer):
         writer.write(await reader.readline())
         writer.close()
@@ -181,7 +156,7 @@ LOOPS = """
             writer.close()
             await writer.wait_closed()
 
-    def rounds(count):
+    def loops(count):
         for _ in range(count):
             loop = aio.new_event_loop()
             loop.run_until_complete(main())
@@ -189,11 +164,12 @@ LOOPS = """
         gc.collect()
         return len(os.listdir("/proc/self/fd"))
 
-    before, memory = rounds(100), resident()
-    after, grown = rounds(int(sys.argv[1])), resident() - memory
+    before, memory = loops(100), resident()
+    after, grown = loops(int(sys.argv[1])), resident() - memory
     assert before == after, (before, after)
     print(grown)
 """
+)
 
 
 def test_loops_with_a_server_each_leave_everything_where_it_was(script: Any) -> None:

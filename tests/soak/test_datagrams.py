@@ -6,24 +6,19 @@ import os
 from typing import Any
 
 import pytest
+from measuring import MEASURING
 
 SCALE = int(os.environ.get("RASYNCIO_SOAK", "1"))
 DATAGRAMS = 100_000 * SCALE
 
 pytestmark = [pytest.mark.soak, pytest.mark.hang_limit(180 + 120 * SCALE)]
 
-MEASURED = """
-    import asyncio, gc, os, resource, socket, sys, tempfile
+MEASURED = (
+    MEASURING
+    + """
+    import tempfile
 
-    AT_ONCE = 50
-
-    def resident():
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
-
-    def held():
-        gc.collect()
-        return len(os.listdir("/proc/self/fd"))
+    TOGETHER = 50
 
     class Echo(asyncio.DatagramProtocol):
         def connection_made(self, transport):
@@ -76,48 +71,36 @@ MEASURED = """
             address = gone.getsockname()
         return [], await loop.create_datagram_endpoint(Questions, remote_addr=address)
 
-    async def rounds(questions, count, at_once):
+    async def ask(questions, at_once, count):
         for _ in range(count // at_once):
             await asyncio.wait_for(questions.ask(at_once), 60)
 
     async def main(loop, work, count):
         # Refusals are kept by the kernel one at a time: one question, one answer.
-        at_once = 1 if work is refused else AT_ONCE
+        at_once = 1 if work is refused else TOGETHER
         with tempfile.TemporaryDirectory() as folder:
             others, (transport, questions) = await work(loop, folder)
-            await rounds(questions, 5000, at_once)
-            before, memory = held(), resident()
-            await rounds(questions, count, at_once)
-            after, grown = held(), resident() - memory
-            assert before == after, (before, after)
-            print(grown)
+            await measure(questions, at_once, count, rounds=ask, first=5000)
             for each in [transport, *others]:
                 each.close()
             await asyncio.sleep(0)
 
-    async def opened(loop, count):
+    async def opened(loop, arguments, count):
         for _ in range(count):
             transport, _ = await loop.create_datagram_endpoint(Echo, local_addr=("127.0.0.1", 0))
             transport.sendto(b"to myself", transport.get_extra_info("sockname"))
             transport.close()
             await asyncio.sleep(0)
 
-    async def main_opened(loop, count):
-        await opened(loop, 1000)
-        before, memory = held(), resident()
-        await opened(loop, count)
-        after, grown = held(), resident() - memory
-        assert before == after, (before, after)
-        print(grown)
-
     loop = aio.new_event_loop()
     work, count = sys.argv[1], int(sys.argv[2])
     if work == "opened":
-        loop.run_until_complete(main_opened(loop, count // 20))
+        loop.run_until_complete(measure(loop, None, count // 20, rounds=opened))
     else:
         loop.run_until_complete(main(loop, globals()[work], count))
     loop.close()
 """
+)
 
 
 @pytest.mark.parametrize("work", ["echoed", "echoed_by_path", "refused", "opened"])

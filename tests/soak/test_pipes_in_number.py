@@ -6,26 +6,16 @@ import os
 from typing import Any
 
 import pytest
+from measuring import MEASURING
 
 SCALE = int(os.environ.get("RASYNCIO_SOAK", "1"))
 PIPES = 10_000 * SCALE
 
 pytestmark = [pytest.mark.soak, pytest.mark.hang_limit(120 + 60 * SCALE)]
 
-MEASURED = """
-    import asyncio, gc, os, resource, socket, sys, weakref
-
-    AT_ONCE = 20
-    alive = weakref.WeakSet()
-
-    def resident():
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
-
-    def held():
-        gc.collect()
-        return len(os.listdir("/proc/self/fd")), len(alive)
-
+MEASURED = (
+    MEASURING
+    + """
     def pipe():
         reading, writing = os.pipe()
         return open(reading, "rb", 0), open(writing, "wb", 0)
@@ -93,26 +83,12 @@ MEASURED = """
                 return
         raise AssertionError("a regular file was taken")
 
-    async def rounds(loop, work, ends, count):
-        for _ in range(count // AT_ONCE):
-            await asyncio.gather(*(work(loop, ends) for _ in range(AT_ONCE)))
-        while len(alive):
-            await asyncio.sleep(0)
-            gc.collect()
-
-    async def main(loop, work, ends, count):
-        await rounds(loop, work, ends, 1000)
-        before, memory = held(), resident()
-        await rounds(loop, work, ends, count)
-        after, grown = held(), resident() - memory
-        assert before == after, (before, after)
-        print(grown)
-
     loop = aio.new_event_loop()
     work, ends, count = sys.argv[1:]
-    loop.run_until_complete(main(loop, globals()[work], globals()[ends], int(count)))
+    loop.run_until_complete(measure(globals()[work], (loop, globals()[ends]), int(count)))
     loop.close()
 """
+)
 
 
 @pytest.mark.parametrize(

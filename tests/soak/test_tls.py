@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from measuring import MEASURING
 from tls_peers import NAME, authority, identity
 
 SCALE = int(os.environ.get("RASYNCIO_SOAK", "1"))
@@ -15,20 +16,12 @@ OTHERS = 1_000 * SCALE
 
 pytestmark = [pytest.mark.soak, pytest.mark.hang_limit(300 * SCALE)]
 
-MEASURED = """
-    import asyncio, gc, os, resource, ssl, sys, weakref
+MEASURED = (
+    MEASURING
+    + """
+    import ssl
 
-    AT_ONCE = 20
     NAME, FOLDER = sys.argv[3], sys.argv[4]
-    alive = weakref.WeakSet()
-
-    def resident():
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
-
-    def held():
-        gc.collect()
-        return len(os.listdir("/proc/self/fd")), len(alive)
 
     accepting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     accepting.load_cert_chain(FOLDER + "/chain", FOLDER + "/key")
@@ -100,24 +93,11 @@ MEASURED = """
         transport.close()
         await transport.get_protocol().lost
 
-    async def rounds(loop, work, address, count):
-        for _ in range(count // AT_ONCE):
-            await asyncio.gather(*(work(loop, address) for _ in range(AT_ONCE)))
-        # Whatever the server still holds of the last clients ends before anything is measured.
-        while len(alive):
-            await asyncio.sleep(0)
-            gc.collect()
-
     async def main(loop, work, count):
         server = await loop.create_server(Echo, "127.0.0.1", 0, ssl=accepting)
         address = server.sockets[0].getsockname()
         # The server's cache of sessions grows to a fixed size first.
-        await rounds(loop, work, address, 1000)
-        before, memory = held(), resident()
-        await rounds(loop, work, address, count)
-        after, grown = held(), resident() - memory
-        assert before == after, (before, after)
-        print(grown)
+        await measure(work, (loop, address), count)
         server.close()
         await server.wait_closed()
 
@@ -125,6 +105,7 @@ MEASURED = """
     loop.run_until_complete(main(loop, globals()[sys.argv[1]], int(sys.argv[2])))
     loop.close()
 """
+)
 
 
 @pytest.mark.parametrize(
