@@ -126,6 +126,23 @@ def test_an_inactive_watcher_starts_nothing(loop: Any, run: Any, chosen: Chosen)
     assert children() == []
 
 
+def test_a_watcher_may_answer_something_else_when_it_is_entered(loop: Any, run: Any, chosen: Chosen) -> None:
+    class Answering(Recording):
+        def __enter__(self) -> Any:
+            super().__enter__()
+            return answer
+
+    answer = Recording()
+    watcher = chosen(Answering())
+    assert run(returncode_of(loop, "sh", "-c", "exit 3")) == 3
+    asked = ["is_active", "add_child_handler"]
+    # 3.11 goes on with the answer, later versions with the watcher.
+    if sys.version_info < (3, 12):
+        assert (watcher.calls, answer.calls) == (["enter", "exit"], asked)
+    else:
+        assert (watcher.calls, answer.calls) == (["enter", *asked, "exit"], [])
+
+
 def test_a_watcher_may_call_back_from_any_thread(loop: Any, run: Any, chosen: Chosen) -> None:
     class FromAThread(Recording):
         def _do_waitpid(self, loop: Any, expected_pid: int, callback: Any, args: Any) -> None:

@@ -215,12 +215,14 @@ async fn start_watched(
             return Ok(None);
         };
         let entered = watcher.call_method0(intern!(py, "__enter__"))?;
-        PyResult::Ok(Some((watcher.unbind(), entered.unbind())))
+        // asyncio: 3.11 goes on with what the watcher answers, later versions with the watcher.
+        let asked = if py.version_info() < (3, 12) { entered } else { watcher.clone() };
+        PyResult::Ok(Some((watcher.unbind(), asked.unbind())))
     })?;
-    let Some((watcher, entered)) = entered else {
+    let Some((watcher, asked)) = entered else {
         return start(event_loop, protocol, command, None).await;
     };
-    let outcome = start(event_loop, protocol, command, Some(entered)).await;
+    let outcome = start(event_loop, protocol, command, Some(asked)).await;
     Python::attach(|py| {
         let arguments = match &outcome {
             Ok(_) => (py.None(), py.None(), py.None()).into_pyobject(py)?,
