@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import expectations as expected
-from . import isolation, loops, report
-from . import suites as catalogue
+from . import isolation, loops, package, report, suites
 from .isolation import Outcome
 from .suites import Case
 
@@ -21,6 +20,8 @@ README = HERE.parents[1] / "README.md"
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="conformance", description=__doc__)
     parser.add_argument("--loop", default="rasyncio", help="asyncio, or a module that has new_event_loop")
+    whole = "the whole package with the loop's module installed, not the loop tests with nothing installed"
+    parser.add_argument("--whole-package", action="store_true", help=whole)
     parser.add_argument("--group", action="append", help="only this group of suites.toml (may be repeated)")
     parser.add_argument("-k", dest="substring", default="", help="only tests whose identity contains this")
     parser.add_argument("--jobs", type=int, choices=(1, 2), default=2, help="how many tests run at once")
@@ -38,6 +39,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--verbose", action="store_true", help="print tracebacks, skipped and excluded tests")
     parser.add_argument("--suites", type=Path, default=HERE / "suites.toml", help=argparse.SUPPRESS)
+    parser.add_argument("--package", default="test.test_asyncio", help=argparse.SUPPRESS)
     expectations_path = HERE / "expectations.toml"
     parser.add_argument("--expectations", type=Path, default=expectations_path, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
@@ -46,15 +48,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     try:
-        factory = loops.factory_of(options.loop)
-        suites, not_loop_tests = catalogue.load(options.suites)
-        every_case = [case for suite in suites for case in catalogue.cases_of(suite)]
-        missed = catalogue.unaccounted_classes(suites, not_loop_tests)
-        if missed:
-            raise catalogue.SuitesError(f"suites.toml does not mention {', '.join(missed)}")
-        expectations = expected.load(options.expectations, catalogue.version_name())
+        subject = loops.subject_of(options.loop, install=options.whole_package)
+        catalogue, every_case, skipped = tests_of(options)
+        run_name = expected.WHOLE_PACKAGE if options.whole_package else expected.LOOP_TESTS
+        expectations = expected.load(options.expectations, suites.version_name(), run_name)
         excluded = expectations.excluded([case.identity for case in every_case])
-    except (ImportError, catalogue.SuitesError, expected.ExpectationsError) as error:
+    except (ImportError, suites.SuitesError, expected.ExpectationsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     cases = chosen(every_case, options.group, options.substring)
@@ -66,22 +65,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
             remark = " (excluded)" if case.identity in excluded else ""
             print(f"{case.suite.group:<12} {case.identity}{remark}")
         return 0
-    outcomes = run(cases, excluded, factory, options)
+    outcomes = run(cases, excluded, subject, catalogue, options)
+    if not options.group and not options.substring:
+        outcomes += skipped
     total = show(outcomes, options)
     if options.update_readme:
+        document = README.read_text(encoding="utf-8")
         version = sys.version.partition(" ")[0]
-        README.write_text(
-            report.with_row(README.read_text(encoding="utf-8"), version, total), encoding="utf-8"
-        )
+        README.write_text(report.with_cells(document, version, run_name, total), encoding="utf-8")
+    identities = [case.identity for case in every_case]
     if options.update_known_failures:
-        expectations.update_known_failures(outcomes, [case.identity for case in every_case])
+        expectations.update_known_failures(outcomes, identities)
         return 0
     if options.strict:
-        identities = [case.identity for case in every_case]
         return strict_status(expectations, outcomes, identities)
     if options.fail_under is not None:
         return 0 if total.percentage >= options.fail_under else 1
     return 1 if total.failed_in_any_way else 0
+
+
+def tests_of(options: argparse.Namespace) -> tuple[suites.Catalogue, list[Case], list[Outcome]]:
+    """What `suites.toml` says, every test of the run, and the modules that cannot be loaded here."""
+    catalogue = suites.load(options.suites)
+    missed = suites.unaccounted_classes(catalogue)
+    if missed:
+        raise suites.SuitesError(f"suites.toml does not mention {', '.join(missed)}")
+    if not options.whole_package:
+        return catalogue, [case for suite in catalogue.suites for case in suites.cases_of(suite)], []
+    cases, skipped = package.cases(options.package, catalogue.suites)
+    return (
+        catalogue,
+        cases,
+        [Outcome(module, package.GROUP, "skipped", 0.0, reason) for module, reason in skipped.items()],
+    )
 
 
 def chosen(cases: Sequence[Case], groups: Sequence[str] | None, substring: str) -> list[Case]:
@@ -90,7 +106,11 @@ def chosen(cases: Sequence[Case], groups: Sequence[str] | None, substring: str) 
 
 
 def run(
-    cases: Sequence[Case], excluded: dict[str, str], factory: loops.LoopFactory, options: argparse.Namespace
+    cases: Sequence[Case],
+    excluded: dict[str, str],
+    subject: loops.Subject,
+    catalogue: suites.Catalogue,
+    options: argparse.Namespace,
 ) -> list[Outcome]:
     """Every outcome, in the order of the cases."""
     outcomes = {
@@ -99,8 +119,9 @@ def run(
         if case.identity in excluded
     }
     to_run = [case for case in cases if case.identity not in excluded]
+    batches = package.batches(to_run, catalogue.is_alone if options.whole_package else lambda _: True)
     progress = sys.stderr if sys.stderr.isatty() else None
-    for number, outcome in enumerate(isolation.run(to_run, factory, options.jobs, options.timeout), 1):
+    for number, outcome in enumerate(isolation.run(batches, subject, options.jobs, options.timeout), 1):
         outcomes[outcome.identity] = outcome
         if progress:
             print(f"\r\x1b[K{number}/{len(to_run)} {outcome.identity}", end="", file=progress, flush=True)

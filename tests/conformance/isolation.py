@@ -1,7 +1,8 @@
-"""Runs each test in a forked process of its own: a crash or a hang costs one test, and nothing leaks on.
+"""Runs tests in forked processes, one each or those of a class in one: a crash or a hang costs one test.
 
 The parent has imported the test modules and never makes a loop or a thread. A child gets a process group,
-an output file, and a working directory of its own: CPython's tests write files there.
+an output file, and a working directory of its own: CPython's tests write files there. What a child had not
+come to when it crashed or hung is run by the next one.
 """
 
 from __future__ import annotations
@@ -28,8 +29,14 @@ from typing import Any, NoReturn
 from . import loops
 from .suites import Case, adapt
 
+Batch = Sequence[Case]
+"""Tests of one class that share a process."""
+
 GRACE_AFTER_ABORT = 5.0
 """Seconds a hung child has to write its stacks before it is killed."""
+
+OUTPUT = "output.txt"
+VERDICTS = "verdicts.jsonl"
 
 Failure = tuple[type[BaseException], BaseException, TracebackType]
 
@@ -52,33 +59,55 @@ class Outcome:
 
 @dataclass
 class Child:
-    """A test that is running."""
+    """A process that runs a batch."""
 
-    case: Case
+    batch: Batch
     process: int
     descriptor: int
     directory: Path
-    started: float
+    timeout: float
     deadline: float
+    written: int = 0
     hung: bool = False
 
-    def outcome(self, wait_status: int) -> Outcome:
-        seconds = time.monotonic() - self.started
-        output = (self.directory / "output.txt").read_text(encoding="utf-8", errors="replace")
-        verdict = self.directory / "verdict.json"
-        place = innermost_frame(output, self.case.suite.module)
+    def goes_on(self) -> bool:
+        """Whether a test has ended since this was asked for the last time; then the next one has its time."""
+        verdicts = self.directory / VERDICTS
+        before, self.written = self.written, verdicts.stat().st_size if verdicts.exists() else 0
+        self.deadline = time.monotonic() + self.timeout
+        return self.written > before
+
+    def outcomes(self, wait_status: int) -> list[Outcome]:
+        """Of the tests it came to, the last of which may be the one it ended in."""
+        verdicts, output = self.directory / VERDICTS, (self.directory / OUTPUT).read_bytes()
+        lines = verdicts.read_text(encoding="utf-8").splitlines() if verdicts.exists() else []
+        found = []
+        begin = 0
+        for case, line in zip(self.batch, lines, strict=False):
+            said = json.loads(line)
+            own_output = output[begin : said["output_end"]].decode(errors="replace")
+            begin = said["output_end"]
+            details = said["details"] + own_output
+            found.append(outcome_of(case, said["status"], said["seconds"], said["reason"], details))
+        if len(found) < len(self.batch):
+            last_output = output[begin:].decode(errors="replace")
+            found.append(self._cut_off(self.batch[len(found)], wait_status, last_output))
+        return found
+
+    def _cut_off(self, case: Case, wait_status: int, output: str) -> Outcome:
+        place = innermost_frame(output, case.suite.module)
         if self.hung:
-            status, reason, details = "hang", f"no end after {seconds:.0f} s at {place}", output
-        elif os.WIFSIGNALED(wait_status):
+            seconds = self.timeout
+            return outcome_of(case, "hang", seconds, f"no end after {seconds:.0f} s at {place}", output)
+        if os.WIFSIGNALED(wait_status):
             name = signal.Signals(os.WTERMSIG(wait_status)).name
-            status, reason, details = "crash", f"killed by {name} at {place}", output
-        elif not verdict.exists():
-            code = os.waitstatus_to_exitcode(wait_status)
-            status, reason, details = "crash", f"left the interpreter with status {code}", output
-        else:
-            said = json.loads(verdict.read_text(encoding="utf-8"))
-            status, reason, details = said["status"], said["reason"], said["details"] + output
-        return Outcome(self.case.identity, self.case.suite.group, status, seconds, reason, details)
+            return outcome_of(case, "crash", 0.0, f"killed by {name} at {place}", output)
+        code = os.waitstatus_to_exitcode(wait_status)
+        return outcome_of(case, "crash", 0.0, f"left the interpreter with status {code}", output)
+
+
+def outcome_of(case: Case, status: str, seconds: float, reason: str, details: str) -> Outcome:
+    return Outcome(case.identity, case.suite.group, status, seconds, reason, details)
 
 
 class Verdict(unittest.TestResult):
@@ -132,40 +161,47 @@ class Verdict(unittest.TestResult):
         return {"status": status, "reason": reason, "details": "".join(self.details)}
 
 
-def run(cases: Sequence[Case], factory: loops.LoopFactory, jobs: int, timeout: float) -> Iterator[Outcome]:
-    """The outcome of each case as it ends; at most `jobs` run at once, each for `timeout` seconds."""
-    waiting = list(reversed(cases))
+def run(batches: Sequence[Batch], subject: loops.Subject, jobs: int, timeout: float) -> Iterator[Outcome]:
+    """The outcome of each test as its process ends; at most `jobs` run at once, a test `timeout` seconds."""
+    waiting = list(reversed(batches))
     running: dict[int, Child] = {}
     directories = tempfile.TemporaryDirectory(prefix="conformance-")
+    # What there is before the first test is no business of the collections in the children.
+    gc.collect()
+    gc.freeze()
     with selectors.DefaultSelector() as selector, directories as directory:
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
-                    child = start(waiting.pop(), factory, Path(directory), timeout)
+                    child = start(waiting.pop(), subject, Path(directory), timeout)
                     running[child.descriptor] = child
                     selector.register(child.descriptor, selectors.EVENT_READ)
                 next_deadline = min(child.deadline for child in running.values())
                 for key, _ in selector.select(max(0.0, next_deadline - time.monotonic())):
                     selector.unregister(key.fd)
-                    yield finish(running.pop(key.fd))
+                    child = running.pop(key.fd)
+                    outcomes = finish(child)
+                    yield from outcomes
+                    if len(outcomes) < len(child.batch):
+                        waiting.append(child.batch[len(outcomes) :])
                 for child in running.values():
-                    if child.deadline <= time.monotonic():
+                    if child.deadline <= time.monotonic() and (child.hung or not child.goes_on()):
                         interrupt(child)
         finally:
             for child in running.values():
                 finish(child)
 
 
-def start(case: Case, factory: loops.LoopFactory, directory: Path, timeout: float) -> Child:
+def start(batch: Batch, subject: loops.Subject, directory: Path, timeout: float) -> Child:
     own_directory = Path(tempfile.mkdtemp(dir=directory))
     sys.stdout.flush()
     sys.stderr.flush()
     process = os.fork()
     if process == 0:
-        live_and_die(case, factory, own_directory)
-    now = time.monotonic()
+        live_and_die(batch, subject, own_directory)
     # pidfd_open(2), Linux 5.3: readable when the child has ended, however it ended.
-    return Child(case, process, os.pidfd_open(process), own_directory, now, now + timeout)
+    descriptor = os.pidfd_open(process)
+    return Child(batch, process, descriptor, own_directory, timeout, time.monotonic() + timeout)
 
 
 def interrupt(child: Child) -> None:
@@ -175,31 +211,25 @@ def interrupt(child: Child) -> None:
     child.deadline = time.monotonic() + GRACE_AFTER_ABORT
 
 
-def finish(child: Child) -> Outcome:
+def finish(child: Child) -> list[Outcome]:
     # What the test itself started lives in the child's process group and must not outlive it.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.process, signal.SIGKILL)
     _, wait_status = os.waitpid(child.process, 0)
     os.close(child.descriptor)
-    outcome = child.outcome(wait_status)
+    outcomes = child.outcomes(wait_status)
     shutil.rmtree(child.directory, ignore_errors=True)
-    return outcome
+    return outcomes
 
 
-def live_and_die(case: Case, factory: loops.LoopFactory, directory: Path) -> NoReturn:
-    """The whole life of a child: run the case, write the verdict, never return into the parent's code."""
+def live_and_die(batch: Batch, subject: loops.Subject, directory: Path) -> NoReturn:
+    """The whole life of a child: run the tests, write the verdicts, never return into the parent's code."""
     exit_code = 1
     try:
         os.setsid()
-        redirect_output(directory / "output.txt")
+        redirect_output(directory / OUTPUT)
         faulthandler.enable()
-        os.chdir(directory)
-        verdict = run_in_this_process(case, factory)
-        # Objects that crash when they are collected shall do so while the test is still watched.
-        gc.collect()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        (directory / "verdict.json").write_text(json.dumps(verdict.as_dict()), encoding="utf-8")
+        run_in_this_process(batch, subject, directory)
         exit_code = 0
     except BaseException:  # Whatever it is, a fork must not unwind into the runner.
         traceback.print_exc()
@@ -217,16 +247,30 @@ def redirect_output(path: Path) -> None:
     os.close(output)
 
 
-def run_in_this_process(case: Case, factory: loops.LoopFactory) -> Verdict:
-    loops.install_policy(factory)
-    if case.suite.loop == "selector_class":
-        loops.replace_selector_loop(factory)
-    if case.suite.loop == "base_class":
-        loops.replace_base_loops(factory)
-    test_class = adapt(case.suite, factory)
-    verdict = Verdict()
-    unittest.TestSuite([test_class(case.method)]).run(verdict)
-    return verdict
+def run_in_this_process(batch: Batch, subject: loops.Subject, directory: Path) -> None:
+    """A line for each test as it ends, in the order of the batch."""
+    suite = batch[0].suite
+    if suite.loop == "selector_class":
+        loops.replace_selector_loop(subject.factory)
+    if suite.loop == "base_class":
+        loops.replace_base_loops(subject.factory)
+    test_class = adapt(suite, subject.factory)
+    for case in batch:
+        os.chdir(directory)
+        subject.make_current()
+        begun = time.monotonic()
+        verdict = Verdict()
+        unittest.TestSuite([test_class(case.method)]).run(verdict)
+        # Objects that crash when they are collected shall do so while the test is still watched.
+        gc.collect()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        said = verdict.as_dict() | {
+            "seconds": time.monotonic() - begun,
+            "output_end": (directory / OUTPUT).stat().st_size,
+        }
+        with (directory / VERDICTS).open("a", encoding="utf-8") as verdicts:
+            verdicts.write(json.dumps(said) + "\n")
 
 
 def innermost_frame(output: str, module: str) -> str:

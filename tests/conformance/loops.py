@@ -1,26 +1,65 @@
-"""The loops under test by name, and the ways a test class of CPython can be made to use one of them."""
+"""What is under test, by name, and the ways a test class of CPython can be made to use it."""
 
 from __future__ import annotations
 
 import asyncio
 import asyncio.base_events
 import asyncio.events
+import asyncio.futures
 import asyncio.selector_events
+import asyncio.tasks
 import importlib
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
-def factory_of(name: str) -> LoopFactory:
-    """The function that makes a loop of `name`: of asyncio, or of any module that has `new_event_loop`."""
+@dataclass(frozen=True)
+class Subject:
+    """The loop under test, and the module whose names stand in the place of asyncio's, if they shall."""
+
+    factory: LoopFactory
+    installed: ModuleType | None = None
+
+    def make_current(self) -> None:
+        """What every test begins with, whatever the one before it left."""
+        if self.installed:
+            self.installed.uninstall()
+            self.installed.install()
+        else:
+            install_policy(self.factory)
+
+
+def subject_of(name: str, *, install: bool) -> Subject:
+    """`name`: asyncio, or any module that has `new_event_loop`, and with `install` that and `uninstall` too.
+
+    To be called before any test module is imported: many take names of asyncio for good.
+    """
     if name == "asyncio":
         # Not asyncio.new_event_loop: that one asks the policy, which will ask us.
-        return asyncio.SelectorEventLoop
-    factory: LoopFactory = importlib.import_module(name).new_event_loop
-    return factory
+        return Subject(asyncio.SelectorEventLoop)
+    module = importlib.import_module(name)
+    if install:
+        module.install()
+        replace_accelerated()
+    return Subject(module.new_event_loop, module if install else None)
+
+
+def replace_accelerated() -> None:
+    """Where tests name asyncio's accelerated classes and functions, beside those in Python, they mean ours.
+
+    `tasks._CTask` becomes what `tasks.Task` is after an installation, `tasks._c_all_tasks` likewise.
+    """
+    for module in (asyncio.events, asyncio.futures, asyncio.tasks):
+        for name in list(vars(module)):
+            prefix = next((prefix for prefix in ("_C", "_c_") if name.startswith(prefix)), "")
+            public = name.removeprefix(prefix)
+            if prefix and hasattr(module, public):
+                setattr(module, name, getattr(module, public))
 
 
 def install_policy(factory: LoopFactory) -> None:

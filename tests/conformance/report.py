@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from .expectations import LOOP_TESTS
 from .isolation import Outcome
 
 COLUMNS = ("passed", "failed", "hang", "crash", "excluded", "skipped")
@@ -86,17 +87,20 @@ def skips(outcomes: Iterable[Outcome], show: Callable[[str], None]) -> None:
             show(f"{outcome.status} {outcome.identity}: {outcome.reason}")
 
 
-def as_row(version: str, total: Count) -> str:
-    """The line of the README's table for one version of Python."""
-    applicable = total.passed + total.failed_in_any_way
-    return f"| {version} | {total.passed} | {applicable} | {total.excluded} | {total.skipped} |"
+CELLS = 4
+"""Of each run in the README's table: passed, of those that apply, excluded, skipped."""
 
 
-def with_row(document: str, version: str, total: Count) -> str:
-    """The README with this version's line replaced."""
+def with_cells(document: str, version: str, run: str, total: Count) -> str:
+    """The README with the cells of this run in this version's line replaced; the other run's stay."""
     minor = ".".join(version.split(".")[:2])
-    row = re.compile(rf"^\| {re.escape(minor)}\.\S* \|.*\|$", re.MULTILINE)
-    replaced, count = row.subn(as_row(version, total), document)
-    if count != 1:
-        raise ValueError(f"the README has {count} lines for Python {minor} in its table, not one")
-    return replaced
+    pattern = re.compile(rf"^\| {re.escape(minor)}\.\S* \|.*\|$", re.MULTILINE)
+    rows: list[str] = pattern.findall(document)
+    if len(rows) != 1:
+        raise ValueError(f"the README has {len(rows)} lines for Python {minor} in its table, not one")
+    _, *cells = (cell.strip() for cell in rows[0].strip("|").split("|"))
+    applicable = total.passed + total.failed_in_any_way
+    begin = 0 if run == LOOP_TESTS else CELLS
+    numbers = (total.passed, applicable, total.excluded, total.skipped)
+    cells[begin : begin + CELLS] = [str(number) for number in numbers]
+    return pattern.sub(f"| {version} | {' | '.join(cells)} |", document)

@@ -9,7 +9,7 @@ import inspect
 import sys
 import tomllib
 import unittest
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +18,9 @@ from typing import Any
 from . import loops
 
 LOOP_SOURCES = ("method", "policy", "set_up", "selector_class", "base_class")
+
+AS_IT_STANDS = "as_it_stands"
+"""The source of the loop of classes that are in no suite."""
 
 
 class SuitesError(Exception):
@@ -31,7 +34,7 @@ class Suite:
     `loop` is `method` (it calls `self.create_event_loop()` or `self.new_loop()`), `policy` (it calls
     `asyncio.new_event_loop` or `asyncio.run` or is an `IsolatedAsyncioTestCase`), `set_up` (it expects
     `self.loop` from somebody else's `setUp`), `selector_class` (it calls `asyncio.SelectorEventLoop()`) or
-    `base_class` (it calls `base_events.BaseEventLoop()`, or derives from it).
+    `base_class` (it calls `base_events.BaseEventLoop()`, or derives from it), or AS_IT_STANDS.
     """
 
     group: str
@@ -73,8 +76,22 @@ def version_name() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def load(path: Path) -> tuple[list[Suite], list[str]]:
-    """The suites that exist on this Python, and the patterns of classes that are no loop tests."""
+@dataclass(frozen=True)
+class Catalogue:
+    """What `suites.toml` says: the suites of this Python, and patterns of classes.
+
+    `alone` are those of which each test needs a process of its own even in the run of the whole package.
+    """
+
+    suites: list[Suite]
+    not_loop_tests: list[str]
+    alone: list[str]
+
+    def is_alone(self, suite: Suite) -> bool:
+        return any(fnmatch.fnmatchcase(suite.prefix, pattern) for pattern in self.alone)
+
+
+def load(path: Path) -> Catalogue:
     document = tomllib.loads(path.read_text(encoding="utf-8"))
     suites = []
     for entry in document["suite"]:
@@ -82,8 +99,11 @@ def load(path: Path) -> tuple[list[Suite], list[str]]:
             raise SuitesError(f"{entry['class']}: loop must be one of {', '.join(LOOP_SOURCES)}")
         if "versions" not in entry or version_name() in entry["versions"]:
             suites.append(Suite(entry["group"], entry["module"], entry["class"], entry["loop"]))
-    not_loop_tests = [entry["class"] for entry in document.get("not_loop_tests", []) if entry["reason"]]
-    return suites, not_loop_tests
+    others = {
+        kind: [entry["class"] for entry in document.get(kind, []) if entry["reason"]]
+        for kind in ("not_loop_tests", "alone")
+    }
+    return Catalogue(suites, **others)
 
 
 def cases_of(suite: Suite) -> list[Case]:
@@ -91,16 +111,15 @@ def cases_of(suite: Suite) -> list[Case]:
     return [Case(suite, name) for name, member in members if name.startswith("test") and callable(member)]
 
 
-def unaccounted_classes(suites: Iterable[Suite], not_loop_tests: Iterable[str]) -> list[str]:
+def unaccounted_classes(catalogue: Catalogue) -> list[str]:
     """Classes of the modules in use that hold tests, and are neither a suite nor declared to be no loop test.
 
     A new CPython may bring new classes; without this they would be missed in silence.
     """
-    suites = list(suites)
-    covered = {ancestor for suite in suites for ancestor in suite.origin().__mro__}
-    patterns = list(not_loop_tests)
+    covered = {ancestor for suite in catalogue.suites for ancestor in suite.origin().__mro__}
+    patterns = catalogue.not_loop_tests
     missed = set()
-    for module in sorted({suite.module for suite in suites}):
+    for module in sorted({suite.module for suite in catalogue.suites}):
         for owner in _owners_of_tests(module):
             name = f"{module.rpartition('.')[2]}.{owner.__name__}"
             if owner not in covered and not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
@@ -118,6 +137,8 @@ def _owners_of_tests(module: str) -> Iterator[type[Any]]:
 def adapt(suite: Suite, factory: loops.LoopFactory) -> type[unittest.TestCase]:
     """A runnable class like the ones CPython derives for its own loops, with the loop from `factory`."""
     origin = suite.origin()
+    if suite.loop == AS_IT_STANDS:
+        return origin
     make_loop = staticmethod(factory)
     namespace: dict[str, Any] = {
         "__module__": suite.module,

@@ -25,6 +25,64 @@ class CountedLoop(asyncio.SelectorEventLoop):
 def new_event_loop():
     CountedLoop.made += 1
     return CountedLoop()
+
+class CountedFuture:
+    pass
+
+plain = asyncio.Future
+
+def install():
+    asyncio.Future = asyncio.futures.Future = CountedFuture
+
+def uninstall():
+    asyncio.Future = asyncio.futures.Future = plain
+"""
+
+FAKE_PACKAGE = {
+    "__init__": "",
+    "test_skips": "import unittest; raise unittest.SkipTest('no such system')",
+    "test_some": """
+import asyncio, os, signal, sys, unittest
+from asyncio import futures
+
+class Covered:
+    def test_of_the_suite(self):
+        self.assertEqual(type(self.create_event_loop()).__name__, "CountedLoop")
+
+class OfAnotherLoop(Covered, unittest.TestCase):
+    def test_beside(self):
+        self.assertEqual(asyncio.Future.__name__, "CountedFuture")
+
+class UsesAccelerated(unittest.TestCase):
+    Future = futures._CFuture
+    def test_is_ours(self):
+        self.assertEqual(self.Future.__name__, "CountedFuture")
+
+class Shares(unittest.TestCase):
+    seen = []
+    def test_1_begins(self):
+        asyncio.Future = None
+        self.seen.append(os.getpid())
+    def test_2_is_in_the_same_process(self):
+        self.assertEqual(self.seen, [os.getpid()])
+        self.assertEqual(asyncio.Future.__name__, "CountedFuture")
+    def test_3_is_killed(self):
+        print("this is said at the end", flush=True)
+        os.kill(os.getpid(), signal.SIGSEGV)
+    def test_4_is_in_another(self):
+        self.assertEqual(self.seen, [])
+""",
+}
+
+FAKE_PACKAGE_SUITES = """
+[[suite]]
+group = "loop-mixins"
+module = "fake_package.test_some"
+class = "Covered"
+loop = "method"
+[[not_loop_tests]]
+class = "test_some.*"
+reason = "not part of this trial"
 """
 
 FAKE_TESTS = """
@@ -138,6 +196,16 @@ def workshop(tmp_path: Path) -> Workshop:
     return shop
 
 
+@pytest.fixture
+def package_workshop(workshop: Workshop) -> Workshop:
+    folder = workshop.directory / "fake_package"
+    folder.mkdir()
+    for name, text in FAKE_PACKAGE.items():
+        (folder / f"{name}.py").write_text(text, encoding="utf-8")
+    (workshop.directory / "suites.toml").write_text(FAKE_PACKAGE_SUITES, encoding="utf-8")
+    return workshop
+
+
 def last_line(completed: subprocess.CompletedProcess[str]) -> str:
     return completed.stdout.splitlines()[-1]
 
@@ -185,6 +253,43 @@ def test_neither_memory_nor_files_pass_from_one_test_to_the_next(workshop: Works
     workshop.name_suites("Leaks")
     completed = workshop.run("--jobs", "1")
     assert last_line(completed) == "passed 2, failed 0, excluded 0 (100.0 % of those that apply)"
+
+
+def test_the_whole_package_has_every_test_once_with_the_names_installed(package_workshop: Workshop) -> None:
+    completed = package_workshop.run("--whole-package", "--package", "fake_package", "--verbose")
+    assert last_line(completed) == "passed 6, failed 1, excluded 0 (85.7 % of those that apply)"
+    assert "skipped test_skips: no such system" in completed.stdout
+    assert "CRASH  test_some.Shares.test_3_is_killed: killed by SIGSEGV" in completed.stdout
+    assert completed.stdout.count("this is said at the end") == 1
+
+
+def test_a_class_that_is_alone_has_a_process_for_each_test(package_workshop: Workshop) -> None:
+    alone = '[[alone]]\nclass = "test_some.Shares"\nreason = "wants to be alone"\n'
+    with (package_workshop.directory / "suites.toml").open("a", encoding="utf-8") as suites:
+        suites.write(alone)
+    command = ("--whole-package", "--package", "fake_package", "-k", "same_process")
+    assert (
+        last_line(package_workshop.run(*command))
+        == "passed 0, failed 1, excluded 0 (0.0 % of those that apply)"
+    )
+
+
+def test_what_is_said_of_one_run_is_not_said_of_the_other(package_workshop: Workshop) -> None:
+    command = ("--whole-package", "--package", "fake_package", "-k", "Shares")
+    package_workshop.expect(
+        f"""
+        [[exclude]]
+        test = "test_some.OfAnotherLoop.*"
+        run = "whole_package"
+        versions = ["{version_name()}"]
+        reason = "in the package, and no suite"
+        """
+    )
+    assert package_workshop.run(*command, "--update-known-failures").returncode == 0
+    assert package_workshop.run(*command, "--strict").returncode == 0
+    completed = package_workshop.run("--strict")
+    assert completed.returncode == 0, completed.stderr
+    assert last_line(completed) == "passed 1, failed 0, excluded 0 (100.0 % of those that apply)"
 
 
 def test_an_excluded_test_is_not_run_and_does_not_count(workshop: Workshop) -> None:
@@ -250,7 +355,7 @@ def test_known_failures_are_written_and_then_satisfy_a_strict_run(workshop: Work
     workshop.expect("# kept\n")
     assert workshop.run("--update-known-failures").returncode == 0
     written = workshop.expectations.read_text(encoding="utf-8")
-    listed = f'[known_failures]\n"{version_name()}" = [\n    "fake_tests.Mixin.test_says_no",\n]\n'
+    listed = f'[known_failures.loop_tests]\n"{version_name()}" = [\n    "fake_tests.Mixin.test_says_no",\n]\n'
     assert written == "# kept\n" + expectations.MACHINE_WRITTEN + listed
     assert workshop.run("--strict").returncode == 0
     assert workshop.run("--update-known-failures").returncode == 0
@@ -260,7 +365,7 @@ def test_known_failures_are_written_and_then_satisfy_a_strict_run(workshop: Work
 def test_a_listed_failure_that_passes_or_is_gone_fails_a_strict_run(workshop: Workshop) -> None:
     workshop.name_suites("UsesPolicy")
     listed = ["fake_tests.UsesPolicy.test_runs_on_the_loop", "fake_tests.UsesPolicy.test_gone"]
-    known = expectations.known_failures_as_toml({version_name(): listed})
+    known = expectations.known_failures_as_toml({"loop_tests": {version_name(): listed}})
     workshop.expectations.write_text(expectations.MACHINE_WRITTEN + known, encoding="utf-8")
     completed = workshop.run("--strict")
     assert completed.returncode == 1
@@ -276,12 +381,20 @@ def test_fail_under_tolerates_failures_down_to_its_share(workshop: Workshop) -> 
 
 def test_the_update_keeps_what_was_not_run_and_the_other_versions(tmp_path: Path) -> None:
     path = tmp_path / "expectations.toml"
-    known = {"3.9": ["z"], "3.14": ["not_run", "now_passes", "gone"]}
+    other_run = {"3.14": ["now_passes"]}
+    known = {
+        "loop_tests": {"3.9": ["z"], "3.14": ["not_run", "now_passes", "gone"]},
+        "whole_package": other_run,
+    }
     listed = expectations.known_failures_as_toml(known)
     path.write_text(expectations.MACHINE_WRITTEN + listed, encoding="utf-8")
     outcomes = [Outcome("now_passes", "g", "passed", 0.0), Outcome("hangs", "g", "hang", 9.0)]
     expectations.load(path, "3.14").update_known_failures(outcomes, ["not_run", "now_passes", "hangs"])
-    assert expectations.load(path, "3.14").known_failures == {"3.9": ["z"], "3.14": ["hangs", "not_run"]}
+    updated = {"3.9": ["z"], "3.14": ["hangs", "not_run"]}
+    assert expectations.load(path, "3.14").known_failures == {
+        "loop_tests": updated,
+        "whole_package": other_run,
+    }
 
 
 def test_the_percentage_counts_what_applies_and_never_rounds_up() -> None:
@@ -291,20 +404,24 @@ def test_the_percentage_counts_what_applies_and_never_rounds_up() -> None:
     assert report.Count(excluded=3).percentage == 0.0
 
 
-def test_the_row_of_the_readme_is_replaced_and_no_other() -> None:
-    document = "| 3.1.4 | 1 | 2 | 3 | 4 |\n| 3.14.0 | 1 | 2 | 3 | 4 |\n| 3.15.0 | 1 | 2 | 3 | 4 |\n"
-    counted = report.Count(passed=7, failed=1, hang=1, excluded=5, skipped=6)
-    expected = document.replace("| 3.14.0 | 1 | 2 | 3 | 4 |", "| 3.14.2 | 7 | 9 | 5 | 6 |")
-    assert report.with_row(document, "3.14.2", counted) == expected
+def test_the_cells_of_a_run_in_the_readme_are_replaced_and_no_others() -> None:
+    other = "| 3.1.4 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 |\n"
+    document = f"{other}| 3.14.0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 |\n"
+    counted = report.Count(passed=70, failed=10, hang=10, excluded=50, skipped=60)
+    loop_tests = report.with_cells(document, "3.14.2", "loop_tests", counted)
+    assert loop_tests == f"{other}| 3.14.2 | 70 | 90 | 50 | 60 | 5 | 6 | 7 | 8 |\n"
+    whole_package = report.with_cells(document, "3.14.2", "whole_package", counted)
+    assert whole_package == f"{other}| 3.14.2 | 1 | 2 | 3 | 4 | 70 | 90 | 50 | 60 |\n"
     with pytest.raises(ValueError, match=r"0 lines for Python 3\.16"):
-        report.with_row(document, "3.16.0", counted)
+        report.with_cells(document, "3.16.0", "loop_tests", counted)
 
 
 @pytest.mark.conformance
 @pytest.mark.hang_limit(1300)
-def test_rasyncio_passes_the_loop_tests_of_this_python() -> None:
+@pytest.mark.parametrize("what", [(), ("--whole-package",)], ids=["loop tests", "whole package"])
+def test_rasyncio_passes_the_tests_of_this_python(what: tuple[str, ...]) -> None:
     completed = subprocess.run(
-        [sys.executable, "-m", "tests.conformance", "--strict"],
+        [sys.executable, "-m", "tests.conformance", "--strict", *what],
         cwd=ROOT,
         capture_output=True,
         text=True,
