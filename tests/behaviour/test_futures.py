@@ -245,6 +245,20 @@ def test_never_retrieved_is_reported_when_the_future_goes(loop: Any, loop_errors
     assert set(context) == {"message", "exception", "future"}
 
 
+def test_never_retrieved_is_reported_of_a_subclass_too(
+    loop: Any, loop_errors: Any, implementation: Any
+) -> None:
+    class Mine(implementation.future_type):  # type: ignore[misc]
+        pass
+
+    future = Mine(loop=loop)
+    future.set_exception(ValueError("lost"))
+    del future
+    [context] = loop_errors
+    assert context["message"] == "Mine exception was never retrieved"
+    assert type(context["future"]) is Mine
+
+
 @pytest.mark.parametrize("look", ["result", "exception"])
 def test_a_retrieved_exception_is_not_reported(loop: Any, loop_errors: Any, look: str) -> None:
     future = loop.create_future()

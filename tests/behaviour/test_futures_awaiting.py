@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections.abc
 import inspect
+import sys
 from typing import Any
 
 import pytest
@@ -146,6 +147,12 @@ def test_throw_takes_the_old_three_arguments(future: Any) -> None:
     with pytest.raises(LookupError) as caught:
         iter(future).throw(LookupError, LookupError("made"), None)
     assert caught.value.args == ("made",)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="deprecated from 3.12 on")
+def test_the_old_arguments_of_throw_are_deprecated(future: Any) -> None:
+    with pytest.warns(DeprecationWarning, match="signature of throw"), pytest.raises(LookupError):
+        iter(future).throw(LookupError, LookupError("made"))
 
 
 @pytest.mark.filterwarnings("ignore:the \\(type, exc, tb\\) signature of throw:DeprecationWarning")

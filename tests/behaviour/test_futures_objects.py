@@ -270,8 +270,11 @@ def test_a_subclass_that_forgot_to_initialize_says_so(implementation: Any) -> No
             """Does not call the base."""
 
     future = Forgot()
-    uninitialized = (RuntimeError, AttributeError, asyncio.InvalidStateError)
-    for use in (future.result, future.exception, lambda: future.set_result(1), future.get_loop):
+    uninitialized = (RuntimeError, AttributeError)
+    for ask in (future.result, future.exception):
+        with pytest.raises(asyncio.InvalidStateError):
+            ask()
+    for use in (lambda: future.set_result(1), future.get_loop):
         with pytest.raises(uninitialized):
             use()
     with pytest.raises(uninitialized):

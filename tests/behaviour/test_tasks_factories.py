@@ -238,6 +238,20 @@ def test_an_eager_task_is_among_all_tasks_once_it_waits(loop: Any, run: Any) -> 
 
 
 @needs_eager_factory
+def test_an_eager_task_is_among_all_tasks_while_it_begins(loop: Any, run: Any) -> None:
+    async def work() -> set[Any]:
+        return asyncio.all_tasks()
+
+    async def main() -> None:
+        task = asyncio.create_task(work())
+        assert task.done() and task in task.result()
+        assert task not in asyncio.all_tasks()
+
+    loop.set_task_factory(newer.eager_task_factory)
+    run(main)
+
+
+@needs_eager_factory
 def test_an_eager_task_can_be_cancelled_once_it_waits(loop: Any, run: Any) -> None:
     async def main() -> None:
         task = asyncio.create_task(asyncio.sleep(3600))

@@ -313,6 +313,23 @@ def test_never_retrieved_is_reported_when_the_task_goes(loop: Any, loop_errors: 
     assert context["future"].get_name() == "failed"
 
 
+def test_a_subclass_that_could_not_start_is_destroyed_and_says_so(
+    loop: Any, loop_errors: Any, implementation: Any
+) -> None:
+    class Mine(implementation.task_type):  # type: ignore[misc]
+        pass
+
+    loop.close()
+    work = quick()
+    with pytest.raises(RuntimeError, match="closed"):
+        Mine(work, loop=loop)
+    work.close()
+    gc.collect()
+    assert [context["message"] for context in loop_errors] == ["Task was destroyed but it is pending!"]
+    loop_errors.clear()
+    assert asyncio.all_tasks(loop) == set()
+
+
 def test_a_done_task_is_dropped_when_nobody_holds_it(loop: Any) -> None:
     task = loop.create_task(quick())
     reference = weakref.ref(task)

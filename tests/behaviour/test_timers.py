@@ -174,7 +174,8 @@ def test_call_later_says_when_it_will_fire(loop: Any) -> None:
 def test_call_at_gives_back_the_moment_it_was_given(loop: Any) -> None:
     for moment in (0, 0.0, -5, 12.25, loop.time() + 1, math.inf):
         handle = loop.call_at(moment, print)
-        assert handle.when() == moment
+        assert (handle.when(), type(handle.when())) == (moment, type(moment))
+        assert f"when={moment} " in repr(handle)
         handle.cancel()
 
 

@@ -1,20 +1,20 @@
-//! `Handle` and `TimerHandle`: callbacks that the user asked for (asyncio: events.py).
+//! `Handle`, and in `timer` `TimerHandle`: callbacks that the user asked for (asyncio: events.py).
 
 mod lock;
+mod timer;
 
-use pyo3::basic::CompareOp;
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::event_loop::Loop;
 use crate::exceptions::Report;
 use crate::ffi::cell::GilCell;
 use crate::ffi::{call, context};
 use crate::interop::{must_propagate, stdlib};
 use lock::Lock;
+pub(crate) use timer::{TimerHandle, When};
 
 /// A callback that is to run once, returned by `call_soon()` and `call_soon_threadsafe()`.
 ///
@@ -167,7 +167,7 @@ impl Handle {
         }
     }
 
-    fn repr_info(this: &Bound<'_, Self>, when: Option<f64>) -> PyResult<Vec<String>> {
+    fn repr_info(this: &Bound<'_, Self>, when: Option<When>) -> PyResult<Vec<String>> {
         let py = this.py();
         let name = match this.get().lock {
             None => this.get_type().name()?.to_string(),
@@ -187,7 +187,7 @@ impl Handle {
             info.push("cancelled".to_owned());
         }
         if let Some(when) = when {
-            info.push(format!("when={}", when.into_pyobject(py)?.repr()?));
+            info.push(format!("when={}", when.shown(py)?.repr()?));
         }
         if callback.is_some() {
             info.push(format_callback(
@@ -346,134 +346,6 @@ impl Handle {
 
     fn __clear__(&self, py: Python<'_>) {
         self.clear(py);
-    }
-}
-
-/// A callback that is to run at a time, returned by `call_later()` and `call_at()`.
-///
-/// <https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.TimerHandle>
-#[pyclass(frozen, subclass, extends = Handle, name = "TimerHandle", module = "rasyncio")]
-pub(crate) struct TimerHandle {
-    when: f64,
-    scheduled: GilCell<bool>,
-}
-
-impl TimerHandle {
-    /// A timer that is about to be put into the loop's heap.
-    #[inline]
-    pub(crate) fn make(py: Python<'_>, when: f64, handle: Handle) -> PyResult<Py<Self>> {
-        let timer = Self { when, scheduled: GilCell::new(true) };
-        Py::new(py, PyClassInitializer::from(handle).add_subclass(timer))
-    }
-
-    /// The loop took it out of its heap.
-    pub(crate) fn unschedule(&self, py: Python<'_>) {
-        self.scheduled.set(py, false);
-    }
-
-    fn key(this: &Bound<'_, Self>) -> (f64, Option<Py<PyAny>>, Option<Py<PyTuple>>, bool) {
-        let py = this.py();
-        let handle = this.as_super().get();
-        (this.get().when, handle._callback(py), handle._args(py), handle.is_cancelled(py))
-    }
-
-    fn equals(this: &Bound<'_, Self>, other: &Bound<'_, Self>) -> PyResult<bool> {
-        let py = this.py();
-        let (when, callback, arguments, cancelled) = Self::key(this);
-        let (other_when, other_callback, other_arguments, other_cancelled) = Self::key(other);
-        #[expect(clippy::float_cmp, reason = "asyncio compares the times exactly")]
-        let same = when == other_when && cancelled == other_cancelled;
-        Ok(same
-            && callback.into_pyobject(py)?.eq(other_callback)?
-            && arguments.into_pyobject(py)?.eq(other_arguments)?)
-    }
-}
-
-#[pymethods]
-impl TimerHandle {
-    #[new]
-    #[pyo3(signature = (when, callback, args, r#loop, context = None))]
-    fn new(
-        py: Python<'_>,
-        when: f64,
-        callback: Py<PyAny>,
-        args: &Bound<'_, PyAny>,
-        r#loop: Py<PyAny>,
-        context: Option<Py<PyAny>>,
-    ) -> PyResult<PyClassInitializer<Self>> {
-        let handle = Handle::new(py, callback, args, r#loop, context)?;
-        let timer = Self { when, scheduled: GilCell::new(false) };
-        Ok(PyClassInitializer::from(handle).add_subclass(timer))
-    }
-
-    /// `asyncio.TimerHandle`, so that `isinstance` finds it.
-    #[getter]
-    fn __class__(&self, py: Python<'_>) -> Py<PyAny> {
-        stdlib(py).timer_handle_class.clone_ref(py)
-    }
-
-    /// Cancels the callback; nothing happens when it ran or was cancelled already.
-    fn cancel(this: &Bound<'_, Self>) -> PyResult<()> {
-        let py = this.py();
-        if Handle::cancel_once(this.as_super())? && this.get().scheduled.get(py) {
-            let event_loop = this.as_super().get().event_loop.bind(py);
-            match event_loop.cast::<Loop>() {
-                Ok(event_loop) => event_loop.get().on_timer_cancelled(py),
-                Err(_) => {
-                    event_loop.call_method1(intern!(py, "_timer_handle_cancelled"), (this,))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// When the callback is due, in seconds of the loop's clock (`loop.time()`).
-    fn when(&self) -> f64 {
-        self.when
-    }
-
-    #[getter]
-    fn _when(&self) -> f64 {
-        self.when
-    }
-
-    #[getter]
-    fn _scheduled(&self, py: Python<'_>) -> bool {
-        self.scheduled.get(py)
-    }
-
-    #[setter(_scheduled)]
-    fn set_scheduled(&self, py: Python<'_>, value: bool) {
-        self.scheduled.set(py, value);
-    }
-
-    fn _repr_info(this: &Bound<'_, Self>) -> PyResult<Vec<String>> {
-        Handle::repr_info(this.as_super(), Some(this.get().when))
-    }
-
-    fn __hash__(&self, py: Python<'_>) -> PyResult<isize> {
-        self.when.into_pyobject(py)?.hash()
-    }
-
-    fn __richcmp__(
-        this: &Bound<'_, Self>,
-        other: &Bound<'_, PyAny>,
-        operation: CompareOp,
-    ) -> PyResult<Py<PyAny>> {
-        let py = this.py();
-        let Ok(other) = other.cast::<Self>() else {
-            return Ok(py.NotImplemented());
-        };
-        let (when, other_when) = (this.get().when, other.get().when);
-        let answer = match operation {
-            CompareOp::Lt => when < other_when,
-            CompareOp::Gt => when > other_when,
-            CompareOp::Le => when < other_when || Self::equals(this, other)?,
-            CompareOp::Ge => when > other_when || Self::equals(this, other)?,
-            CompareOp::Eq => Self::equals(this, other)?,
-            CompareOp::Ne => !Self::equals(this, other)?,
-        };
-        Ok(answer.into_pyobject(py)?.to_owned().into_any().unbind())
     }
 }
 

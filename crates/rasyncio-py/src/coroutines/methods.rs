@@ -11,6 +11,7 @@ use crate::ffi::machine::Status;
 use crate::ffi::send::Sent;
 use crate::ffi::slots::{AwaitSlot, SendSlot, next_result};
 use crate::ffi::stop::stop_iteration;
+use crate::ffi::warning;
 
 #[pymethods]
 impl Coroutine {
@@ -125,6 +126,9 @@ fn answer(sent: Sent<'_>) -> PyResult<Bound<'_, PyAny>> {
     }
 }
 
+const OLD_FORM: &str =
+    "the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.";
+
 /// The exception that `throw(type, value, traceback)` means, in the old form of three arguments or the new one of an instance.
 pub(crate) fn thrown(
     kind: &Bound<'_, PyAny>,
@@ -132,6 +136,9 @@ pub(crate) fn thrown(
     traceback: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyErr> {
     let py = kind.py();
+    if value.is_some() && py.version_info() >= (3, 12) {
+        warning::deprecation(py, OLD_FORM)?;
+    }
     let value = value.filter(|value| !value.is_none());
     let traceback = traceback.filter(|traceback| !traceback.is_none());
     if traceback.is_some_and(|traceback| !traceback.is_instance_of::<PyTraceback>()) {

@@ -15,7 +15,7 @@ use crate::ffi::call::call_method_none;
 use crate::ffi::methods::{Arguments, FastMethod};
 use crate::ffi::{context, send};
 use crate::futures::Future;
-use crate::handles::{Handle, TimerHandle};
+use crate::handles::{Handle, TimerHandle, When};
 use crate::interop::stdlib;
 use crate::tasks::Task;
 
@@ -90,7 +90,7 @@ impl Loop {
 
     fn timer(
         this: &Bound<'_, Self>,
-        when: f64,
+        when: When,
         callback: Py<PyAny>,
         arguments: Py<PyTuple>,
         context: Option<Py<PyAny>>,
@@ -104,7 +104,7 @@ impl Loop {
         let handle = Self::handle(this, callback, arguments, context, method)?;
         let timer = TimerHandle::make(py, when, handle)?;
         let kept = timer.clone_ref(py);
-        this.get().timers.with(py, |timers| timers.insert(when, kept));
+        this.get().timers.with(py, |timers| timers.insert(when.seconds(), kept));
         Ok(timer)
     }
 }
@@ -164,7 +164,7 @@ impl Loop {
             return Err(PyTypeError::new_err("delay must not be None"));
         }
         let when = Self::now(this)? + delay.extract::<f64>()?;
-        Self::timer(this, when, callback, args, context, "call_at")
+        Self::timer(this, when.into(), callback, args, context, "call_at")
     }
 
     /// Calls `callback(*args)` when `loop.time()` reaches `when`.
@@ -179,7 +179,7 @@ impl Loop {
         if when.is_none() {
             return Err(PyTypeError::new_err("when cannot be None"));
         }
-        Self::timer(this, when.extract::<f64>()?, callback, args, context, "call_at")
+        Self::timer(this, When::of(when)?, callback, args, context, "call_at")
     }
 
     /// asyncio's timers tell their loop when they are cancelled; ours do so without this.

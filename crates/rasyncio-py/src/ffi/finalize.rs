@@ -2,7 +2,7 @@
 //!
 //! "Task was destroyed but it is pending!" and "exception was never retrieved" hand the dying object to the exception
 //! handler, which may keep it; only a finalizer may do that, a destructor may not. The finalizer is put into the type
-//! once, at start-up, before any subclass exists (a subclass inherits the slot).
+//! once, at start-up. A subclass that Python makes inherits it only if the class has a method `__del__`.
 
 use std::sync::OnceLock;
 
@@ -78,6 +78,13 @@ unsafe extern "C" fn finalize<T: Finalize>(object: *mut ffi::PyObject) {
     };
     // A panic may not cross into C; there is nobody to tell at this point but stderr, which the panic hook did.
     drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)));
+}
+
+/// What the method `__del__` of a class with a finalizer does.
+pub(crate) fn say_last_words<T: Finalize>(this: &Bound<'_, T>) {
+    if T::has_last_words(this) {
+        T::finalize(this);
+    }
 }
 
 unsafe extern "C" fn dealloc<T: Finalize>(object: *mut ffi::PyObject) {

@@ -3,7 +3,7 @@
 
 use std::ffi::CString;
 
-use pyo3::exceptions::PyRuntimeWarning;
+use pyo3::exceptions::{PyDeprecationWarning, PyRuntimeWarning};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -18,6 +18,11 @@ pub(crate) fn resource(source: &Bound<'_, PyAny>, text: &str) -> PyResult<()> {
 /// `warnings.warn(text, RuntimeWarning)`. Fails when a filter makes an exception of it.
 pub(crate) fn runtime(py: Python<'_>, text: &str) -> PyResult<()> {
     PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &CString::new(text)?, 1)
+}
+
+/// `warnings.warn(text, DeprecationWarning)`. Fails when a filter makes an exception of it.
+pub(crate) fn deprecation(py: Python<'_>, text: &str) -> PyResult<()> {
+    PyErr::warn(py, &py.get_type::<PyDeprecationWarning>(), &CString::new(text)?, 1)
 }
 
 /// The innermost Python frame: our own code has none.

@@ -11,8 +11,8 @@ use super::state::{Callback, Callbacks, FutureState, Status};
 use super::{Future, FutureIter, Outcome, message_slot};
 use crate::exceptions;
 use crate::ffi::cell::GilCell;
-use crate::ffi::context;
 use crate::ffi::methods::{Arguments, FastMethod};
+use crate::ffi::{context, finalize};
 use crate::interop::stdlib;
 use crate::tasks::TaskWakeup;
 
@@ -54,7 +54,7 @@ impl Future {
 
     /// The result. Raises the exception that was set, CancelledError, or InvalidStateError when it is not done.
     fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.event_loop(py)?;
+        self.check_may_be_done(py)?;
         match self.outcome(py) {
             Outcome::Pending => Err(exceptions::invalid_state(py, "Result is not set.")),
             Outcome::Result(result) => Ok(result.unbind()),
@@ -64,7 +64,7 @@ impl Future {
 
     /// The exception that was set, or None. Raises CancelledError, or InvalidStateError when it is not done.
     fn exception(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        self.event_loop(py)?;
+        self.check_may_be_done(py)?;
         match self.status(py) {
             Status::Cancelled => Err(self.cancelled_error(py)),
             Status::Pending => Err(exceptions::invalid_state(py, "Exception is not set.")),
@@ -280,6 +280,11 @@ impl Future {
 
     fn __iter__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, FutureIter>> {
         FutureIter::make(this)
+    }
+
+    /// The finalizer of subclasses: a class that Python makes looks for this name, and does not inherit the slot without it.
+    fn __del__(this: &Bound<'_, Self>) {
+        finalize::say_last_words(this);
     }
 
     fn __repr__(this: &Bound<'_, Self>) -> PyResult<String> {

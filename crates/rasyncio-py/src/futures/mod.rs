@@ -109,6 +109,12 @@ impl Future {
         Err(exceptions::runtime("Future object is not initialized."))
     }
 
+    /// InvalidStateError when `__init__` never ran: asyncio's answer where there cannot be a result.
+    #[inline]
+    fn check_may_be_done(&self, py: Python<'_>) -> PyResult<()> {
+        self.check_initialised(py).map_err(|error| exceptions::invalid_state(py, error.value(py).to_string()))
+    }
+
     /// Whether it ended with a result: neither pending nor cancelled nor failed.
     #[inline]
     pub(crate) fn has_result(&self, py: Python<'_>) -> bool {

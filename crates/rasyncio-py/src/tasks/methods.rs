@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyGenericAlias, PyString, PyTuple, PyType};
 use super::{Name, Task, TaskState, step};
 use crate::event_loop::{self, Loop, Ready};
 use crate::ffi::cell::GilCell;
-use crate::ffi::context;
+use crate::ffi::{context, finalize};
 use crate::futures::{Future, with_own_name};
 use crate::interop::stdlib;
 
@@ -191,6 +191,11 @@ impl Task {
         self.state.with(py, |state| state.log_destroy_pending = value);
     }
 
+    /// The finalizer of subclasses: a class that Python makes looks for this name, and does not inherit the slot without it.
+    fn __del__(this: &Bound<'_, Self>) {
+        finalize::say_last_words(this);
+    }
+
     fn __repr__(this: &Bound<'_, Self>) -> PyResult<String> {
         let py = this.py();
         this.as_super().get().event_loop(py)?;
@@ -221,21 +226,19 @@ impl Task {
     /// Enters the loop's registry and schedules the first step, or runs it now.
     pub(crate) fn start(this: &Bound<'_, Self>, event_loop: &Bound<'_, PyAny>, eager: bool) -> PyResult<()> {
         let py = this.py();
-        let native = event_loop.cast::<Loop>().ok();
         let runs = eager && event_loop.call_method0(intern!(py, "is_running"))?.is_truthy()?;
-        if runs {
-            step::start_eagerly(this)?;
-            if this.as_super().get().is_done(py) {
-                return Ok(());
-            }
-        }
-        match native {
-            Some(native) => {
+        // Before the first step: what runs in it may ask for all tasks.
+        match event_loop.cast::<Loop>() {
+            Ok(native) => {
                 let slot = native.get().remember_task(py, this.clone().unbind());
                 this.get().state.with(py, |state| state.slot = Some(slot));
             }
-            None => stdlib(py).register_task(this.as_any())?,
+            Err(_) => stdlib(py).register_task(this.as_any())?,
         }
-        if runs { Ok(()) } else { step::schedule_step(this, None) }
+        let started = if runs { step::start_eagerly(this) } else { step::schedule_step(this, None) };
+        if started.is_err() {
+            step::leave_registry(event_loop.cast::<Loop>().ok(), this)?;
+        }
+        started
     }
 }

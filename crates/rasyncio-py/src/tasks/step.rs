@@ -204,7 +204,7 @@ fn on_raise(event_loop: Option<&Bound<'_, Loop>>, task: &Bound<'_, Task>, error:
 }
 
 #[inline]
-fn leave_registry(event_loop: Option<&Bound<'_, Loop>>, task: &Bound<'_, Task>) -> PyResult<()> {
+pub(super) fn leave_registry(event_loop: Option<&Bound<'_, Loop>>, task: &Bound<'_, Task>) -> PyResult<()> {
     let py = task.py();
     let slot = task.get().state.with(py, |state| state.slot.take());
     match (slot, event_loop) {
@@ -213,7 +213,7 @@ fn leave_registry(event_loop: Option<&Bound<'_, Loop>>, task: &Bound<'_, Task>) 
             Ok(())
         }
         (None, None) => stdlib(py).unregister_task(task.as_any()),
-        // Started eagerly: it was never registered.
+        // It left already.
         _ => Ok(()),
     }
 }

@@ -1,0 +1,172 @@
+//! `TimerHandle`: callbacks that are to run at a time (asyncio: events.py). The loop's heap orders them.
+
+use pyo3::basic::CompareOp;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyInt, PyTuple};
+
+use super::Handle;
+use crate::event_loop::Loop;
+use crate::ffi::cell::GilCell;
+use crate::interop::stdlib;
+
+/// A callback that is to run at a time, returned by `call_later()` and `call_at()`.
+///
+/// <https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.TimerHandle>
+#[pyclass(frozen, subclass, extends = Handle, name = "TimerHandle", module = "rasyncio")]
+pub(crate) struct TimerHandle {
+    when: When,
+    scheduled: GilCell<bool>,
+}
+
+/// A time of the loop's clock in seconds, which asyncio keeps as it was given.
+#[derive(Clone, Copy)]
+pub(crate) struct When {
+    seconds: f64,
+    is_integer: bool,
+}
+
+impl When {
+    pub(crate) fn of(when: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let seconds: f64 = when.extract()?;
+        // Above, not every integer is a float.
+        let is_integer = when.is_exact_instance_of::<PyInt>() && seconds.abs() < TWO_TO_THE_53;
+        Ok(Self { seconds, is_integer })
+    }
+
+    pub(crate) fn seconds(self) -> f64 {
+        self.seconds
+    }
+
+    pub(super) fn shown(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        let seconds = self.seconds.into_pyobject(py)?.into_any();
+        if self.is_integer { seconds.call_method0(intern!(py, "__int__")) } else { Ok(seconds) }
+    }
+}
+
+impl From<f64> for When {
+    fn from(seconds: f64) -> Self {
+        Self { seconds, is_integer: false }
+    }
+}
+
+impl TimerHandle {
+    /// A timer that is about to be put into the loop's heap.
+    #[inline]
+    pub(crate) fn make(py: Python<'_>, when: When, handle: Handle) -> PyResult<Py<Self>> {
+        let timer = Self { when, scheduled: GilCell::new(true) };
+        Py::new(py, PyClassInitializer::from(handle).add_subclass(timer))
+    }
+
+    /// The loop took it out of its heap.
+    pub(crate) fn unschedule(&self, py: Python<'_>) {
+        self.scheduled.set(py, false);
+    }
+
+    fn key(this: &Bound<'_, Self>) -> (f64, Option<Py<PyAny>>, Option<Py<PyTuple>>, bool) {
+        let py = this.py();
+        let handle = this.as_super().get();
+        (this.get().when.seconds, handle._callback(py), handle._args(py), handle.is_cancelled(py))
+    }
+
+    fn equals(this: &Bound<'_, Self>, other: &Bound<'_, Self>) -> PyResult<bool> {
+        let py = this.py();
+        let (when, callback, arguments, cancelled) = Self::key(this);
+        let (other_when, other_callback, other_arguments, other_cancelled) = Self::key(other);
+        #[expect(clippy::float_cmp, reason = "asyncio compares the times exactly")]
+        let same = when == other_when && cancelled == other_cancelled;
+        Ok(same
+            && callback.into_pyobject(py)?.eq(other_callback)?
+            && arguments.into_pyobject(py)?.eq(other_arguments)?)
+    }
+}
+
+#[pymethods]
+impl TimerHandle {
+    #[new]
+    #[pyo3(signature = (when, callback, args, r#loop, context = None))]
+    fn new(
+        py: Python<'_>,
+        when: &Bound<'_, PyAny>,
+        callback: Py<PyAny>,
+        args: &Bound<'_, PyAny>,
+        r#loop: Py<PyAny>,
+        context: Option<Py<PyAny>>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let handle = Handle::new(py, callback, args, r#loop, context)?;
+        let timer = Self { when: When::of(when)?, scheduled: GilCell::new(false) };
+        Ok(PyClassInitializer::from(handle).add_subclass(timer))
+    }
+
+    /// `asyncio.TimerHandle`, so that `isinstance` finds it.
+    #[getter]
+    fn __class__(&self, py: Python<'_>) -> Py<PyAny> {
+        stdlib(py).timer_handle_class.clone_ref(py)
+    }
+
+    /// Cancels the callback; nothing happens when it ran or was cancelled already.
+    fn cancel(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        if Handle::cancel_once(this.as_super())? && this.get().scheduled.get(py) {
+            let event_loop = this.as_super().get().event_loop.bind(py);
+            match event_loop.cast::<Loop>() {
+                Ok(event_loop) => event_loop.get().on_timer_cancelled(py),
+                Err(_) => {
+                    event_loop.call_method1(intern!(py, "_timer_handle_cancelled"), (this,))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// When the callback is due, in seconds of the loop's clock (`loop.time()`).
+    fn when<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.when.shown(py)
+    }
+
+    #[getter]
+    fn _when<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.when.shown(py)
+    }
+
+    #[getter]
+    fn _scheduled(&self, py: Python<'_>) -> bool {
+        self.scheduled.get(py)
+    }
+
+    #[setter(_scheduled)]
+    fn set_scheduled(&self, py: Python<'_>, value: bool) {
+        self.scheduled.set(py, value);
+    }
+
+    fn _repr_info(this: &Bound<'_, Self>) -> PyResult<Vec<String>> {
+        Handle::repr_info(this.as_super(), Some(this.get().when))
+    }
+
+    fn __hash__(&self, py: Python<'_>) -> PyResult<isize> {
+        self.when.seconds.into_pyobject(py)?.hash()
+    }
+
+    fn __richcmp__(
+        this: &Bound<'_, Self>,
+        other: &Bound<'_, PyAny>,
+        operation: CompareOp,
+    ) -> PyResult<Py<PyAny>> {
+        let py = this.py();
+        let Ok(other) = other.cast::<Self>() else {
+            return Ok(py.NotImplemented());
+        };
+        let (when, other_when) = (this.get().when.seconds, other.get().when.seconds);
+        let answer = match operation {
+            CompareOp::Lt => when < other_when,
+            CompareOp::Gt => when > other_when,
+            CompareOp::Le => when < other_when || Self::equals(this, other)?,
+            CompareOp::Ge => when > other_when || Self::equals(this, other)?,
+            CompareOp::Eq => Self::equals(this, other)?,
+            CompareOp::Ne => !Self::equals(this, other)?,
+        };
+        Ok(answer.into_pyobject(py)?.to_owned().into_any().unbind())
+    }
+}
+
+const TWO_TO_THE_53: f64 = 9_007_199_254_740_992.0;
