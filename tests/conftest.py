@@ -206,6 +206,12 @@ def implementation(
         assert not asyncio_log.errors(), "unexpected errors in the logger 'asyncio'"
 
 
+@pytest.fixture
+def aio(implementation: Implementation) -> Any:
+    """The module under test; typed so that names that only some versions have may be used."""
+    return implementation.module
+
+
 @contextlib.contextmanager
 def nothing_left_behind() -> Iterator[None]:
     """Fails when descriptors or threads that were not there before are there afterwards."""

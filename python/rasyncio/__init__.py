@@ -5,6 +5,7 @@ Importing this package changes nothing elsewhere; see ``install()``.
 """
 
 import asyncio as _asyncio
+import sys as _sys
 from asyncio import *  # noqa: F403
 
 from rasyncio._rasyncio import (
@@ -24,12 +25,32 @@ from rasyncio._rasyncio import (
     Semaphore,
     Server,
     Task,
+    TaskGroup,
+    Timeout,
     TimerHandle,
+    as_completed,
+    create_task,
+    ensure_future,
+    gather,
     install,
     new_event_loop,
     run,
+    run_coroutine_threadsafe,
+    shield,
+    sleep,
+    timeout,
+    timeout_at,
+    to_thread,
     uninstall,
+    wait,
+    wait_for,
+    wrap_future,
 )
+
+if _sys.version_info >= (3, 12):
+    from rasyncio._rasyncio import create_eager_task_factory, eager_task_factory
+if _sys.version_info >= (3, 14):
+    from rasyncio._rasyncio import future_add_to_awaited_by, future_discard_from_awaited_by
 
 __all__ = sorted({*_asyncio.__all__, "EventLoop", "EventLoopPolicy", "install", "uninstall"})
 

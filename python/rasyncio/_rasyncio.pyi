@@ -9,7 +9,51 @@ import asyncio
 import ssl as tls
 import sys
 from _socket import _Address
-from asyncio import events
+from asyncio import (
+    Timeout as Timeout,
+)
+from asyncio import (
+    as_completed as as_completed,
+)
+from asyncio import (
+    create_task as create_task,
+)
+from asyncio import (
+    ensure_future as ensure_future,
+)
+from asyncio import (
+    events,
+)
+from asyncio import (
+    gather as gather,
+)
+from asyncio import (
+    run_coroutine_threadsafe as run_coroutine_threadsafe,
+)
+from asyncio import (
+    shield as shield,
+)
+from asyncio import (
+    sleep as sleep,
+)
+from asyncio import (
+    timeout as timeout,
+)
+from asyncio import (
+    timeout_at as timeout_at,
+)
+from asyncio import (
+    to_thread as to_thread,
+)
+from asyncio import (
+    wait as wait,
+)
+from asyncio import (
+    wait_for as wait_for,
+)
+from asyncio import (
+    wrap_future as wrap_future,
+)
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextvars import Context
@@ -46,6 +90,8 @@ __all__ = [
     "Semaphore",
     "Server",
     "Task",
+    "TaskGroup",
+    "Timeout",
     "TimerHandle",
     "WriteSubprocessPipeProto",
     "_Loop",
@@ -56,12 +102,44 @@ __all__ = [
     "_UnixReadPipeTransport",
     "_UnixSubprocessTransport",
     "_UnixWritePipeTransport",
+    "as_completed",
     "coroutine",
+    "create_task",
+    "ensure_future",
+    "gather",
     "install",
     "new_event_loop",
     "run",
+    "run_coroutine_threadsafe",
+    "shield",
+    "sleep",
+    "timeout",
+    "timeout_at",
+    "to_thread",
     "uninstall",
+    "wait",
+    "wait_for",
+    "wrap_future",
 ]
+
+if sys.version_info >= (3, 12):
+    from asyncio import (
+        create_eager_task_factory as create_eager_task_factory,
+    )
+    from asyncio import (
+        eager_task_factory as eager_task_factory,
+    )
+
+    __all__ += ["create_eager_task_factory", "eager_task_factory"]
+if sys.version_info >= (3, 14):
+    from asyncio import (
+        future_add_to_awaited_by as future_add_to_awaited_by,
+    )
+    from asyncio import (
+        future_discard_from_awaited_by as future_discard_from_awaited_by,
+    )
+
+    __all__ += ["future_add_to_awaited_by", "future_discard_from_awaited_by"]
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
@@ -145,6 +223,9 @@ class PriorityQueue(asyncio.PriorityQueue[_ComparableT]):
 
 class LifoQueue(asyncio.LifoQueue[_T]):
     def __new__(cls, maxsize: int = 0) -> Self: ...
+
+@disjoint_base
+class TaskGroup(asyncio.TaskGroup): ...
 
 @disjoint_base
 class Handle(asyncio.Handle):

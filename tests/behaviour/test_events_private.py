@@ -43,6 +43,17 @@ def test_the_timers_can_be_looked_at(loop: Any) -> None:
         timer.cancel()
 
 
+def test_the_timer_of_a_sleep_can_be_looked_at(loop: Any) -> None:
+    loop.time = lambda: 100.0
+    sleeper = loop.create_task(asyncio.sleep(5))
+    turn(loop)
+    assert [timer.when() for timer in loop._scheduled] == [105.0]
+    sleeper.cancel()
+    turn(loop)
+    turn(loop)
+    assert sleeper.cancelled()
+
+
 def test_a_loop_says_what_it_is(loop: Any) -> None:
     assert loop._closed is False
     assert loop._debug is loop.get_debug()

@@ -109,5 +109,5 @@ def test_the_shell_gives_the_status_that_exit_was_told(tmp_path: Path) -> None:
 
 
 def without_frames(errors: str) -> str:
-    """Takes out the frames of the standard library, which are fewer where we have Rust."""
-    return re.sub(r'  File "[^<].*\n(?:    .*\n)*', "", errors)
+    """Takes out the frames of the standard library, which are fewer here, and the line above them."""
+    return re.sub(r'Traceback \(most recent call last\):\n|  File "[^<].*\n(?:    .*\n)*', "", errors)

@@ -40,7 +40,11 @@ PY_ROOMS: Table = {
     "queues": {"ffi", "interop", "exceptions", "coroutines", "futures", "locks"},
     "handles": {"ffi", "interop", "exceptions", "event_loop"},
     "futures": {"ffi", "interop", "exceptions", "coroutines", "event_loop", "tasks"},
-    "tasks": {"ffi", "interop", "exceptions", "event_loop", "futures"},
+    "tasks": {"ffi", "interop", "exceptions", "coroutines", "event_loop", "futures"},
+    "timeouts": {"ffi", "interop", "exceptions", "coroutines", "event_loop", "futures", "tasks"},
+    "taskgroups": {"ffi", "interop", "exceptions", "coroutines", "event_loop", "futures", "tasks"},
+    "threads": {"ffi", "interop", "coroutines", "tasks"},
+    "graph": {"ffi", "interop", "futures"},
     "transports": {"ffi", "interop", "exceptions", "coroutines", "handles", "futures", "event_loop"},
     "event_loop": {
         *("ffi", "interop", "exceptions", "coroutines", "handles", "futures", "tasks", "transports"),
@@ -48,10 +52,13 @@ PY_ROOMS: Table = {
     },
     "all_tasks": {"interop", "tasks", "event_loop"},
     "policy": {"event_loop"},
-    "runners": {"interop", "exceptions", "policy"},
+    "runners": {"interop", "exceptions", "policy", "install"},
     "install": set(),
 }
-HUB = {"Loop", "Ready", "Source", "Server", "current_loop"}
+HUB = {
+    *("Loop", "Ready", "Source", "Server", "current_loop"),
+    *("TaskOptions", "NativeTimer", "TimerAction", "Alarm"),
+}
 FUTURE_OF_A_TASK = {"Task", "TaskWakeup"}
 
 # The files of event_loop/ that know what a transport is.
@@ -64,6 +71,8 @@ NAME_TRANSPORTS = {
 # interop.rs takes asyncio's names once, at import. The files that import asyncio beside it, and why.
 IMPORT_ASYNCIO = {
     "interop": "its job",
+    "interop/groups": "its job, in part",
+    "interop/registry": "its job, for what is taken when the first loop is made",
     "install": "replaces the names in asyncio's modules",
     "policy": "derives classes from asyncio's",
     "event_loop/debug": "reads constants and switches at the time they are asked for",

@@ -2,7 +2,6 @@
 
 use std::sync::Mutex;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyString};
 
@@ -82,6 +81,11 @@ pub(crate) fn uninstall(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
+/// Whether asyncio's names are ours now.
+pub(crate) fn is_installed() -> bool {
+    lock().is_some()
+}
+
 fn lock() -> std::sync::MutexGuard<'static, Option<Installed>> {
     INSTALLED.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
@@ -125,25 +129,19 @@ fn replacements(py: Python<'_>) -> PyResult<Vec<Replacement<'_>>> {
             pairs.push((name, original, ours.getattr(name)?));
         }
     }
-    let tasks = py.import("asyncio.tasks")?;
-    if let Some(original) = tasks.getattr_opt(intern!(py, "eager_task_factory"))? {
-        let make = tasks.getattr(intern!(py, "create_eager_task_factory"))?;
-        pairs.push(("eager_task_factory", original, make.call1((ours.getattr("Task")?,))?));
-    }
     Ok(pairs)
 }
 
 /// Where the current policy is kept.
 const POLICY: &str = "_event_loop_policy";
 
-/// What is native by now, and the module that defines it. `EventLoop` exists in asyncio from 3.13 on.
-const NATIVE: [(&str, &str); 18] = [
+/// What is native by now, and the module that defines it. Not every version of asyncio has all of them.
+const NATIVE: [(&str, &str); 36] = [
     ("asyncio.futures", "Future"),
     ("asyncio.tasks", "Task"),
     ("asyncio.events", "Handle"),
     ("asyncio.events", "TimerHandle"),
     ("asyncio.base_events", "Server"),
-    ("asyncio.events", "new_event_loop"),
     ("asyncio.unix_events", "EventLoop"),
     ("asyncio.runners", "Runner"),
     ("asyncio.runners", "run"),
@@ -156,4 +154,23 @@ const NATIVE: [(&str, &str); 18] = [
     ("asyncio.queues", "Queue"),
     ("asyncio.queues", "PriorityQueue"),
     ("asyncio.queues", "LifoQueue"),
+    ("asyncio.tasks", "as_completed"),
+    ("asyncio.tasks", "create_task"),
+    ("asyncio.tasks", "create_eager_task_factory"),
+    ("asyncio.tasks", "eager_task_factory"),
+    ("asyncio.tasks", "ensure_future"),
+    ("asyncio.tasks", "gather"),
+    ("asyncio.tasks", "run_coroutine_threadsafe"),
+    ("asyncio.tasks", "shield"),
+    ("asyncio.tasks", "sleep"),
+    ("asyncio.tasks", "wait"),
+    ("asyncio.tasks", "wait_for"),
+    ("asyncio.futures", "wrap_future"),
+    ("asyncio.futures", "future_add_to_awaited_by"),
+    ("asyncio.futures", "future_discard_from_awaited_by"),
+    ("asyncio.threads", "to_thread"),
+    ("asyncio.taskgroups", "TaskGroup"),
+    ("asyncio.timeouts", "Timeout"),
+    ("asyncio.timeouts", "timeout"),
+    ("asyncio.timeouts", "timeout_at"),
 ];

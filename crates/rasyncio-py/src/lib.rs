@@ -6,6 +6,7 @@ mod event_loop;
 mod exceptions;
 mod ffi;
 mod futures;
+mod graph;
 mod handles;
 mod install;
 mod interop;
@@ -13,7 +14,10 @@ mod locks;
 mod policy;
 mod queues;
 mod runners;
+mod taskgroups;
 mod tasks;
+mod threads;
+mod timeouts;
 mod transports;
 
 use pyo3::prelude::*;
@@ -45,7 +49,12 @@ mod _rasyncio {
     #[pymodule_export]
     use crate::runners::{Runner, run};
     #[pymodule_export]
+    use crate::taskgroups::TaskGroup;
+    use crate::tasks::GatheringFuture;
+    #[pymodule_export]
     use crate::tasks::Task;
+    #[pymodule_export]
+    use crate::timeouts::Timeout;
     #[pymodule_export]
     use crate::transports::datagram::DatagramTransport;
     #[pymodule_export]
@@ -66,6 +75,7 @@ mod _rasyncio {
         // The base before the class that extends it, which inherits the slots.
         crate::ffi::finalize::install::<Future>(py);
         crate::ffi::finalize::install::<Task>(py);
+        crate::ffi::finalize::install::<GatheringFuture>(py);
         crate::ffi::finalize::install::<TcpTransport>(py);
         crate::ffi::finalize::install::<ReadPipeTransport>(py);
         crate::ffi::finalize::install::<WritePipeTransport>(py);
@@ -75,6 +85,7 @@ mod _rasyncio {
         crate::ffi::finalize::install::<Coroutine>(py);
         crate::ffi::slots::install_await::<Future>(py);
         crate::ffi::slots::install_await::<Task>(py);
+        crate::ffi::slots::install_await::<GatheringFuture>(py);
         crate::ffi::recycle::install::<Future>(py);
         crate::ffi::recycle::install::<FutureIter>(py);
         crate::ffi::slots::install_next::<FutureIter>(py);
@@ -88,6 +99,11 @@ mod _rasyncio {
         crate::ffi::methods::install::<CreateTask>(py)?;
         crate::locks::add_methods(py)?;
         Queue::add_methods(py)?;
+        crate::tasks::add_functions(module)?;
+        crate::timeouts::add(module)?;
+        crate::threads::add(module)?;
+        crate::graph::add(module)?;
+        crate::taskgroups::add(py)?;
         crate::policy::add_classes(module)?;
         name_classes(module)
     }

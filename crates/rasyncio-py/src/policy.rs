@@ -15,6 +15,7 @@ static EVENT_LOOP: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 pub(crate) fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     let event_loop = EVENT_LOOP.get_or_try_init(py, || make_event_loop_class(py))?;
+    Loop::remember_class(event_loop.bind(py));
     module.add("EventLoop", event_loop)?;
     module.add("EventLoopPolicy", make_policy_class(py, event_loop)?)
 }

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict};
 
 use crate::exceptions::{self, Raised};
+use crate::install;
 use crate::interop::stdlib;
 use crate::policy;
 
@@ -30,8 +31,10 @@ impl Runner {
     ) -> PyResult<Self> {
         let is_current = Arc::new(AtomicBool::new(false));
         let factory = match loop_factory {
-            Some(factory) => factory.clone(),
-            None => Self::default_factory(py, Arc::clone(&is_current))?.into_any(),
+            Some(factory) => Some(factory.clone()),
+            // The policy makes the loop, and it is ours unless somebody set another one since.
+            None if install::is_installed() => None,
+            None => Some(Self::default_factory(py, Arc::clone(&is_current))?.into_any()),
         };
         let keywords = PyDict::new(py);
         keywords.set_item("debug", debug)?;

@@ -95,9 +95,9 @@ impl<T> Timers<T> {
         heap.into_iter().map(|entry| entry.item).collect()
     }
 
-    /// All items, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.heap.iter().map(|entry| &entry.item)
+    /// All items with their deadlines, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (f64, &T)> {
+        self.heap.iter().map(|entry| (entry.deadline, &entry.item))
     }
 
     fn compact(&mut self, is_cancelled: impl Fn(&T) -> bool, removed: &mut Vec<T>) {

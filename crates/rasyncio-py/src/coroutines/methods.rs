@@ -12,6 +12,7 @@ use crate::ffi::send::Sent;
 use crate::ffi::slots::{AwaitSlot, SendSlot, next_result};
 use crate::ffi::stop::stop_iteration;
 use crate::ffi::warning;
+use crate::interop::stdlib;
 
 #[pymethods]
 impl Coroutine {
@@ -64,6 +65,12 @@ impl Coroutine {
             Sent::Raised(error) if error.is_instance_of::<PyGeneratorExit>(py) => Ok(()),
             Sent::Raised(error) => Err(error),
         }
+    }
+
+    /// `types.CoroutineType`, so that `inspect.iscoroutine()` finds it.
+    #[getter]
+    fn __class__(&self, py: Python<'_>) -> Py<PyAny> {
+        stdlib(py).coroutines.class.clone_ref(py)
     }
 
     #[getter]

@@ -3,7 +3,8 @@
 //! `Coroutine` is a `collections.abc.Coroutine` whose body is a state machine that implements [`Steps`], stepped on the loop's thread each time
 //! Python resumes it. There are two ways to write one. By hand, for what programs await all the time (a lock, a sleep): the coroutine is one
 //! recycled object, and a step costs no more than the call. Or as an `async fn` of Rust (`body`), for everything longer: it awaits Python
-//! objects through [`wait_for`]. Files by job: this file (the life of a coroutine), `methods` (what Python sees), `body`, `delegate` (what `await` does).
+//! objects through [`wait_for`]. Files by job: this file (the life of a coroutine), `methods` (what Python sees), `body`, `delegate` (what `await` does),
+//! `function` (what stands for an `async def`).
 //!
 //! Python's garbage collector sees what a machine shows it. It cannot look into an `async fn`: there it sees what the body awaits, which leads to the
 //! task that runs it. What else it holds that leads to its own task, it lends to the coroutine meanwhile ([`wait_holding`]).
@@ -11,6 +12,7 @@
 
 mod body;
 mod delegate;
+mod function;
 mod methods;
 
 use std::future::Future;
@@ -22,6 +24,7 @@ use pyo3::prelude::*;
 
 pub(crate) use body::{Held, wait_for, wait_holding};
 pub(crate) use delegate::Delegate;
+pub(crate) use function::CoroutineFunction;
 pub(crate) use methods::thrown;
 
 use crate::ffi::cell::GilCell;

@@ -8,7 +8,7 @@ use super::{Loop, Ready};
 use crate::coroutines::{Coroutine, wait_for};
 use crate::ffi::warning;
 use crate::handles::Handle;
-use crate::interop::stdlib;
+use crate::tasks::gather;
 
 /// One of the two hooks of `sys.set_asyncgen_hooks()`.
 #[pyclass(frozen, name = "_asyncgen_hook", module = "rasyncio")]
@@ -147,10 +147,8 @@ impl Loop {
                 }
                 let closing =
                     generators.iter().map(|generator| generator.bind(py).call_method0(intern!(py, "aclose")));
-                let closing = PyTuple::new(py, closing.collect::<PyResult<Vec<_>>>()?)?;
-                let keywords = PyDict::new(py);
-                keywords.set_item("return_exceptions", true)?;
-                let gathered = stdlib(py).gather.bind(py).call(closing, Some(&keywords))?.unbind();
+                let closing = closing.collect::<PyResult<Vec<_>>>()?;
+                let gathered = gather(py, closing.iter(), true)?.unbind();
                 Ok(Some((generators, gathered)))
             })?;
             if let Some((generators, gathered)) = begun {

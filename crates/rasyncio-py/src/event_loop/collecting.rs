@@ -39,6 +39,11 @@ impl Ready {
                 visit.call(task)?;
                 visit.call(future)
             }
+            Self::Native { receiver, future, .. } => {
+                visit.call(receiver)?;
+                visit.call(future)
+            }
+            Self::Timer(timer) => timer.visit(visit),
             Self::FutureCallback { callback, future, context } => {
                 visit.call(callback)?;
                 visit.call(future)?;
@@ -79,7 +84,7 @@ impl Source {
 impl Loop {
     fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         let ready = self.ready.peek(|ready| ready.iter().try_for_each(|entry| entry.visit(visit)));
-        let timers = self.timers.peek(|timers| timers.iter().try_for_each(|timer| visit.call(timer)));
+        let timers = self.timers.peek(|timers| timers.iter().try_for_each(|(_, timer)| timer.visit(visit)));
         let tasks = self.tasks.peek(|tasks| tasks.iter().try_for_each(|task| visit.call(task)));
         let reactor = self.reactor.peek(|reactor| match reactor {
             Some(reactor) => reactor.iter().try_for_each(|(_, source)| source.visit(visit)),

@@ -127,6 +127,8 @@ impl Shown {
             Ready::Step(task) | Ready::Throw { task, .. } | Ready::Wakeup { task, .. } => {
                 Self::Object(task.clone_ref(py).into_any())
             }
+            Ready::Native { action, .. } => Self::Text(action.name),
+            Ready::Timer(timer) => Self::Text(timer.name()),
             Ready::FutureCallback { callback, .. } => Self::Object(callback.clone_ref(py)),
             Ready::Handle(handle) => {
                 let callback = handle.get().callback(py);

@@ -7,11 +7,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use rasyncio_core::reactor::{Operation, Token};
 
-use super::{Loop, Ready, Source, Watcher};
+use super::timers::TimerCallback;
+use super::{Loop, NativeTimer, Ready, Source, Watcher};
 use crate::exceptions::Raised;
 use crate::ffi::call::call_one;
 use crate::ffi::context;
 use crate::futures::Future;
+use crate::futures::callback::{DoneAction, DoneCallback};
 use crate::handles::{Handle, format_callback};
 use crate::interop::must_propagate;
 use crate::tasks::{TaskStep, TaskWakeup, step};
@@ -43,6 +45,16 @@ impl Loop {
             Ready::Handle(handle) => {
                 this.get().leave_task(this)?;
                 Handle::run(&handle.into_bound(py))
+            }
+            Ready::Native { action, receiver, future } => {
+                this.get().leave_task(this)?;
+                let (receiver, future) = (receiver.into_bound(py), future.into_bound(py));
+                (action.run)(&receiver, future.as_any())
+                    .or_else(|error| Self::report_native(this, action, &receiver, &future, error))
+            }
+            Ready::Timer(timer) => {
+                this.get().leave_task(this)?;
+                timer.run(py).or_else(|error| Self::report_timer(this, timer, error))
             }
             Ready::FutureCallback { callback, future, context } => {
                 this.get().leave_task(this)?;
@@ -143,6 +155,26 @@ impl Loop {
         let py = this.py();
         let callback = TaskWakeup::make(py, task.clone().unbind())?.into_any();
         Self::report_callback(this, callback, &PyTuple::new(py, [future])?, error)
+    }
+
+    #[cold]
+    fn report_native(
+        this: &Bound<'_, Self>,
+        action: &'static DoneAction,
+        receiver: &Bound<'_, PyAny>,
+        future: &Bound<'_, Future>,
+        error: PyErr,
+    ) -> PyResult<()> {
+        let py = this.py();
+        let callback = DoneCallback::make(py, action, receiver.clone().unbind())?.into_any();
+        Self::report_callback(this, callback, &PyTuple::new(py, [future])?, error)
+    }
+
+    #[cold]
+    fn report_timer(this: &Bound<'_, Self>, timer: NativeTimer, error: PyErr) -> PyResult<()> {
+        let py = this.py();
+        let callback = TimerCallback::make(py, timer)?.into_any();
+        Self::report_callback(this, callback, &PyTuple::empty(py), error)
     }
 
     /// Tells the exception handler of a callback that raised, as a `Handle` would.

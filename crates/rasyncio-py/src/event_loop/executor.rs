@@ -12,7 +12,7 @@ use super::{Loop, Ready};
 use crate::coroutines::{Coroutine, wait_for};
 use crate::exceptions::{self, Raised};
 use crate::futures::Future;
-use crate::interop::stdlib;
+use crate::tasks::wrap_future;
 
 #[pymethods]
 impl Loop {
@@ -36,8 +36,7 @@ impl Loop {
         let mut arguments = vec![func.clone()];
         arguments.extend(args.iter());
         let submitted = executor.call_method1(intern!(py, "submit"), PyTuple::new(py, arguments)?)?;
-        let keywords = [("loop", this)].into_py_dict(py)?;
-        stdlib(py).wrap_future.bind(py).call((submitted,), Some(&keywords))
+        wrap_future(&submitted, Some(this.as_any()))
     }
 
     /// Makes `executor` (a ThreadPoolExecutor) the one that None stands for.

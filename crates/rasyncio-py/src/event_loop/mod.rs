@@ -1,7 +1,7 @@
 //! `EventLoop` (asyncio: `base_events.py`, `selector_events.py`, `unix_events.py`).
 //!
 //! Files by job, one per section of asyncio's documentation of the loop: `run` (run, stop, close, the turn), `entries` (one piece of work), `schedule` (callbacks, futures,
-//! tasks), `debug` (debug mode, exception handlers), `asyncgens`, `executor`, `resolve` (DNS), `signals`, `watch` (descriptors), `sock` (`sock_*`), `sendfile`,
+//! tasks), `timers`, `debug` (debug mode, exception handlers), `asyncgens`, `executor`, `resolve` (DNS), `signals`, `watch` (descriptors), `sock` (`sock_*`), `sendfile`,
 //! `connect` and `attempts` (connections), `datagram`, `tls`, `bell` (waking Rust coroutines), `serve` and `server` (servers), `pipes`, `unix` (Unix sockets), `subprocess` and `children` (child processes), `collecting` (garbage), `private` (names that programs should not use, and do). This file: what a loop knows. Invariant: work is run from one place, `entries::run_entry`.
 
 mod asyncgens;
@@ -25,6 +25,7 @@ mod server;
 mod signals;
 mod sock;
 mod subprocess;
+mod timers;
 mod tls;
 mod unix;
 mod watch;
@@ -40,14 +41,17 @@ use rasyncio_core::scheduler::{Inbox, ReadyQueue, Timers, TurnPolicy};
 use rasyncio_core::workers::Pool;
 
 use resolve::Lookups;
-pub(crate) use schedule::{CallSoon, CreateTask, current_loop};
+pub(crate) use schedule::{CallSoon, CreateTask, TaskOptions, current_loop};
 pub(crate) use server::Server;
 use signals::SignalState;
+use timers::Timer;
+pub(crate) use timers::{Alarm, NativeTimer, TimerAction};
 
 use crate::exceptions;
 use crate::ffi::cell::GilCell;
 use crate::futures::Future;
-use crate::handles::{Handle, TimerHandle};
+use crate::futures::callback::DoneAction;
+use crate::handles::Handle;
 use crate::interop::stdlib;
 use crate::tasks::Task;
 use crate::tasks::registry::{Registry, Slot};
@@ -64,6 +68,10 @@ pub(crate) enum Ready {
     Throw { task: Py<Task>, exception: Py<PyAny> },
     /// The future that a task waited for is done.
     Wakeup { task: Py<Task>, future: Py<PyAny> },
+    /// A done callback of a future that is written in Rust.
+    Native { action: &'static DoneAction, receiver: Py<PyAny>, future: Py<Future> },
+    /// A timer of rasyncio's own that is due.
+    Timer(NativeTimer),
     /// A done callback of a future.
     FutureCallback { callback: Py<PyAny>, future: Py<Future>, context: Py<PyAny> },
     /// What `call_soon()` and its like were given.
@@ -137,7 +145,7 @@ pub(crate) struct Settings {
 #[pyclass(frozen, subclass, weakref, name = "_Loop", module = "rasyncio._rasyncio")]
 pub(crate) struct Loop {
     ready: GilCell<ReadyQueue<Ready>>,
-    timers: GilCell<Timers<Py<TimerHandle>>>,
+    timers: GilCell<Timers<Timer>>,
     inbox: Inbox<Ready>,
     reactor: GilCell<Option<Reactor<Source>>>,
     policy: GilCell<TurnPolicy>,
@@ -263,6 +271,16 @@ impl Loop {
         work: impl FnOnce(&Bound<'_, Self>) -> PyResult<()> + Send + 'static,
     ) {
         self.enqueue(py, Ready::Deferred(Box::new(work)));
+    }
+
+    /// `defer` from any thread; RuntimeError when the loop is closed.
+    pub(crate) fn defer_from_any_thread(
+        &self,
+        work: impl FnOnce(&Bound<'_, Self>) -> PyResult<()> + Send + 'static,
+    ) -> PyResult<()> {
+        self.check_usable()?;
+        self.inbox.push(Ready::Deferred(Box::new(work)));
+        Ok(())
     }
 
     /// Runs `action` on the reactor, which is there until the loop is closed.

@@ -32,12 +32,10 @@ impl Loop {
         self.is_debug(py)
     }
 
-    /// A copy of the timers, cancelled ones among them, in the order of their deadlines.
+    /// A copy of the timers, cancelled ones among them, in the order of their deadlines. For one of rasyncio's own stands a handle made now.
     #[getter]
-    fn _scheduled<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let timers: Vec<_> =
-            self.timers.with(py, |timers| timers.iter().map(|timer| timer.clone_ref(py)).collect());
-        let timers = PyList::new(py, timers)?;
+    fn _scheduled<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        let timers = PyList::new(this.py(), Self::timer_handles(this)?)?;
         timers.sort()?;
         Ok(timers)
     }

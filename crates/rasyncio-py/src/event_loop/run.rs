@@ -13,7 +13,6 @@ use std::sync::atomic::Ordering;
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use rasyncio_core::reactor::{Completion, Operation};
 use rasyncio_core::scheduler::{Poll, ReadyQueue, Timers, timeout_until};
 
@@ -21,6 +20,7 @@ use super::{Loop, Ready};
 use crate::exceptions;
 use crate::ffi::warning;
 use crate::interop::{must_propagate, stdlib};
+use crate::tasks::ensure_future;
 use crate::transports::tcp::TcpTransport;
 
 /// The number of this thread, as `threading.get_ident()` gives it.
@@ -65,16 +65,6 @@ impl Loop {
         }
         Self::run_batch(this)?;
         Self::flush_written(this)
-    }
-
-    fn discard_cancelled_timers(&self, py: Python<'_>) {
-        let mut removed = Vec::new();
-        self.timers.with(py, |timers| {
-            timers.discard_cancelled(|timer| timer.bind(py).as_super().get().is_cancelled(py), &mut removed);
-        });
-        for timer in removed {
-            timer.get().unschedule(py);
-        }
     }
 
     /// How long this turn waits for the kernel; None: it does not even ask.
@@ -135,24 +125,6 @@ impl Loop {
             }
         }
         Ok(())
-    }
-
-    fn queue_due_timers(this: &Bound<'_, Self>) -> PyResult<()> {
-        let py = this.py();
-        let own = this.get();
-        // asyncio: a timer that is due within the clock's resolution is due; within the next number, where numbers are that large.
-        let now = Self::now(this)?;
-        let end_time = (now + own.clock_resolution()).max(now.next_up());
-        loop {
-            let due = own.timers.with(py, |timers| {
-                timers.pop_due(end_time, |timer| timer.bind(py).as_super().get().is_cancelled(py))
-            });
-            let Some(timer) = due else {
-                return Ok(());
-            };
-            timer.get().unschedule(py);
-            own.enqueue(py, Ready::Handle(timer.bind(py).as_super().clone().unbind()));
-        }
     }
 
     /// Runs what is ready now; on an error the rest stays for the next run.
@@ -264,9 +236,7 @@ impl Loop {
         this.get().check_usable()?;
         this.get().check_not_running(py)?;
         let is_future = future.hasattr(intern!(py, "_asyncio_future_blocking"))?;
-        let keywords = PyDict::new(py);
-        keywords.set_item("loop", this)?;
-        let awaited = stdlib(py).ensure_future.bind(py).call((future,), Some(&keywords))?;
+        let awaited = ensure_future(future, Some(this.as_any()))?;
         if !is_future {
             // An exception is raised below; if the loop is stopped before, the pending task is no surprise either.
             awaited.setattr(intern!(py, "_log_destroy_pending"), false)?;

@@ -6,9 +6,11 @@ use std::sync::atomic::Ordering;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple, PyType};
 use rasyncio_core::clock::monotonic;
 
+use super::timers::Timer;
 use super::{Loop, Ready};
 use crate::exceptions;
 use crate::ffi::call::call_method_none;
@@ -17,7 +19,7 @@ use crate::ffi::{context, send};
 use crate::futures::Future;
 use crate::handles::{Handle, TimerHandle, When};
 use crate::interop::stdlib;
-use crate::tasks::Task;
+use crate::tasks::{EagerTaskFactory, Task};
 
 /// The running loop, or else what `asyncio.get_event_loop()` gives: the loop of a future or task that was made without one.
 pub(crate) fn current_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
@@ -26,6 +28,9 @@ pub(crate) fn current_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     }
     py.import("asyncio.events")?.call_method0("get_event_loop")
 }
+
+/// The class `EventLoop`, which the module derives from `Loop`.
+static EVENT_LOOP: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
 impl Loop {
     /// `event_loop.create_future()`, of our loop or any other.
@@ -38,6 +43,19 @@ impl Loop {
             }
             _ => call_method_none(event_loop, intern!(py, "create_future")),
         }
+    }
+
+    /// Makes `class` known as `EventLoop`.
+    pub(crate) fn remember_class(class: &Bound<'_, PyType>) {
+        // Only the first import of a process comes here.
+        let _ = EVENT_LOOP.set(class.py(), class.clone().unbind());
+    }
+
+    /// `event_loop` as ours, unless a subclass may have changed what its methods do.
+    #[inline]
+    pub(crate) fn unchanged<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Self>> {
+        let class = EVENT_LOOP.get(event_loop.py())?;
+        if event_loop.get_type_ptr().cast() == class.as_ptr() { event_loop.cast::<Self>().ok() } else { None }
     }
 
     /// A handle of this loop for `callback(*arguments)`.
@@ -88,6 +106,12 @@ impl Loop {
         call_method_none(this.as_any(), intern!(this.py(), "time"))?.extract()
     }
 
+    /// `time()` of a loop of any kind.
+    #[inline]
+    pub(crate) fn time_of(event_loop: &Bound<'_, PyAny>) -> PyResult<f64> {
+        call_method_none(event_loop, intern!(event_loop.py(), "time"))?.extract()
+    }
+
     fn timer(
         this: &Bound<'_, Self>,
         when: When,
@@ -103,7 +127,7 @@ impl Loop {
         }
         let handle = Self::handle(this, callback, arguments, context, method)?;
         let timer = TimerHandle::make(py, when, handle)?;
-        let kept = timer.clone_ref(py);
+        let kept = Timer::Handle(timer.clone_ref(py));
         this.get().timers.with(py, |timers| timers.insert(when.seconds(), kept));
         Ok(timer)
     }
@@ -113,8 +137,8 @@ impl Loop {
 pub(super) fn check_callback(callback: &Bound<'_, PyAny>, method: &str) -> PyResult<()> {
     let py = callback.py();
     let library = stdlib(py);
-    if library.iscoroutine.bind(py).call1((callback,))?.is_truthy()?
-        || library.iscoroutinefunction.bind(py).call1((callback,))?.is_truthy()?
+    if library.coroutines.iscoroutine.bind(py).call1((callback,))?.is_truthy()?
+        || library.coroutines.iscoroutinefunction.bind(py).call1((callback,))?.is_truthy()?
     {
         return Err(PyTypeError::new_err(format!("coroutines cannot be used with {method}()")));
     }
@@ -190,7 +214,7 @@ impl Loop {
     }
 
     /// A `Future` of this loop.
-    fn create_future<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, Future>> {
+    pub(crate) fn create_future<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, Future>> {
         let future = Future::make(this.as_any())?;
         if this.get().is_debug(this.py()) {
             future.get().initialise(this.as_any())?;
@@ -249,7 +273,7 @@ pub(crate) struct CreateTask;
 
 /// What `create_task()` was given beside the coroutine.
 #[derive(Default)]
-struct TaskOptions<'py> {
+pub(crate) struct TaskOptions<'py> {
     name: Option<Bound<'py, PyAny>>,
     context: Option<Bound<'py, PyAny>>,
     eager_start: Option<Bound<'py, PyAny>>,
@@ -258,7 +282,7 @@ struct TaskOptions<'py> {
 }
 
 impl<'py> TaskOptions<'py> {
-    fn of(arguments: &Arguments<'_, 'py>, py: Python<'py>) -> PyResult<Self> {
+    pub(crate) fn of(arguments: &Arguments<'_, 'py>, py: Python<'py>) -> PyResult<Self> {
         let mut options = Self::default();
         arguments.keywords(|name, value| {
             let given = (!value.is_none()).then(|| value.clone());
@@ -316,18 +340,37 @@ impl FastMethod for CreateTask {
                 "EventLoop.create_task() takes 2 positional arguments but {count} were given"
             )));
         }
-        let options = TaskOptions::of(arguments, py)?;
+        Loop::spawn(this, coroutine, TaskOptions::of(arguments, py)?)
+    }
+}
+
+impl Loop {
+    /// `create_task()` of a loop that is ours.
+    #[inline]
+    pub(crate) fn spawn<'py>(
+        this: &Bound<'py, Self>,
+        coroutine: &Bound<'py, PyAny>,
+        options: TaskOptions<'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = this.py();
         this.get().check_usable()?;
         let factory = this
             .get()
             .settings
             .with(py, |settings| settings.task_factory.as_ref().map(|factory| factory.clone_ref(py)));
+        let mut begins_at_once = false;
         if let Some(factory) = factory {
-            return Loop::from_factory(this, factory.bind(py), coroutine, options);
+            let factory = factory.bind(py);
+            begins_at_once = factory
+                .cast_exact::<EagerTaskFactory>()
+                .is_ok_and(|factory| options.others.is_none() && factory.get().makes_own_tasks(py));
+            if !begins_at_once {
+                return Self::from_factory(this, factory, coroutine, options);
+            }
         }
         options.check(py)?;
         if !send::is_coroutine(coroutine)
-            && !stdlib(py).iscoroutine.bind(py).call1((coroutine,))?.is_truthy()?
+            && !stdlib(py).coroutines.iscoroutine.bind(py).call1((coroutine,))?.is_truthy()?
         {
             return Err(PyTypeError::new_err(format!("a coroutine was expected, got {}", coroutine.repr()?)));
         }
@@ -338,7 +381,7 @@ impl FastMethod for CreateTask {
         let task = Task::make(this, coroutine.clone().unbind(), options.name.as_ref(), context)?;
         let eager = match options.eager_start {
             Some(eager) => eager.is_truthy()?,
-            None => false,
+            None => begins_at_once,
         };
         if eager {
             Task::start(&task, this.as_any(), true)?;
@@ -347,9 +390,7 @@ impl FastMethod for CreateTask {
         }
         Ok(task.into_any())
     }
-}
 
-impl Loop {
     /// What the user's factory makes of a coroutine, called as this version of asyncio calls it.
     fn from_factory<'py>(
         this: &Bound<'py, Self>,

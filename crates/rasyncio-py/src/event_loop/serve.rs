@@ -9,12 +9,12 @@ use pyo3::types::{PyBool, PyDict, PyString};
 
 use super::connect::check_stream;
 use super::resolve::{AddressInfo, Hints, ensure_all_resolved};
-use super::server::next_turn;
 use super::tls::{TlsOptions, refuse_tls_socket};
 use super::{Loop, Server};
 use crate::coroutines::{Coroutine, wait_for};
 use crate::exceptions::Raised;
 use crate::interop::stdlib;
+use crate::tasks::next_turn;
 
 /// Where to listen, as `create_server()` was told.
 struct Place {

@@ -14,7 +14,6 @@ use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyWeakrefMethods, PyWeakrefReference};
 
 pub(crate) use listener::Listener;
-pub(in crate::event_loop) use methods::next_turn;
 
 use super::Loop;
 use super::tls::TlsOptions;

@@ -225,8 +225,8 @@ impl Loop {
     ) -> PyResult<()> {
         let py = this.py();
         let library = stdlib(py);
-        if library.iscoroutine.bind(py).call1((callback,))?.is_truthy()?
-            || library.iscoroutinefunction.bind(py).call1((callback,))?.is_truthy()?
+        if library.coroutines.iscoroutine.bind(py).call1((callback,))?.is_truthy()?
+            || library.coroutines.iscoroutinefunction.bind(py).call1((callback,))?.is_truthy()?
         {
             return Err(PyTypeError::new_err("coroutines cannot be used with add_signal_handler()"));
         }

@@ -59,17 +59,28 @@ impl RunningTaskPlace {
             .map(|word| Self(word + 1))
     }
 
-    /// The loop that runs in this thread.
+    /// The loop that runs in this thread, which asyncio keeps right before the task.
     #[inline]
     pub(crate) fn running_loop(self, py: Python<'_>) -> Option<Bound<'_, PyAny>> {
+        Self::read(py, self.0 - 1)
+    }
+
+    /// The task that runs in this thread.
+    #[inline]
+    pub(crate) fn get(self, py: Python<'_>) -> Option<Bound<'_, PyAny>> {
+        Self::read(py, self.0)
+    }
+
+    #[inline]
+    fn read(py: Python<'_>, word: usize) -> Option<Bound<'_, PyAny>> {
         // SAFETY: the thread is attached (`py`), so it has a thread state.
         let state = unsafe { ffi::PyThreadState_Get() }.cast::<*mut ffi::PyObject>();
-        // SAFETY: `find` saw the loop right before the place of the task.
-        let place = unsafe { state.add(self.0 - 1) };
+        // SAFETY: `find` saw both places in a thread state of this interpreter; all of them have the same layout.
+        let place = unsafe { state.add(word) };
         // SAFETY: as above; only this thread looks into its thread state.
-        let event_loop = unsafe { *place };
-        // SAFETY: NULL or an object that the place owns a reference to.
-        unsafe { Bound::from_borrowed_ptr_or_opt(py, event_loop) }
+        let object = unsafe { place.read() };
+        // SAFETY: NULL, or an object that the place owns a reference to.
+        unsafe { Bound::from_borrowed_ptr_or_opt(py, object) }
     }
 
     /// Makes `task` (None: no task) the running one of this thread; gives the one before.

@@ -27,11 +27,11 @@ pub(crate) trait FastMethod {
 
 /// The arguments of one call.
 pub(crate) struct Arguments<'a, 'py> {
-    py: Python<'py>,
+    pub(super) py: Python<'py>,
     /// Positional ones first, then the values of the keywords.
-    values: &'a [*mut ffi::PyObject],
-    positional: usize,
-    names: Option<&'a Bound<'py, PyTuple>>,
+    pub(super) values: &'a [*mut ffi::PyObject],
+    pub(super) positional: usize,
+    pub(super) names: Option<&'a Bound<'py, PyTuple>>,
 }
 
 impl<'py> Arguments<'_, 'py> {
@@ -95,13 +95,19 @@ impl<'py> Arguments<'_, 'py> {
         self.positional
     }
 
+    /// The positional arguments.
+    #[inline]
+    pub(crate) fn positionals(&self) -> impl ExactSizeIterator<Item = &Bound<'py, PyAny>> {
+        (0..self.positional).map(|index| self.value(index))
+    }
+
     /// The positional arguments behind the first, as a tuple.
     #[inline]
     pub(crate) fn rest(&self) -> PyResult<Bound<'py, PyTuple>> {
         if self.positional <= 1 {
             return Ok(PyTuple::empty(self.py));
         }
-        PyTuple::new(self.py, (1..self.positional).map(|index| self.value(index)))
+        PyTuple::new(self.py, self.positionals().skip(1).collect::<Vec<_>>())
     }
 
     /// Calls `visit` with each keyword and its value.
@@ -120,7 +126,7 @@ impl<'py> Arguments<'_, 'py> {
     }
 
     #[inline]
-    fn value(&self, index: usize) -> &Bound<'py, PyAny> {
+    pub(super) fn value(&self, index: usize) -> &Bound<'py, PyAny> {
         // SAFETY: the interpreter keeps the arguments alive during the call; the index is checked.
         unsafe { Bound::ref_from_ptr(self.py, &self.values[index]) }
     }
@@ -161,25 +167,50 @@ unsafe extern "C" fn trampoline<M: FastMethod>(
     count: ffi::Py_ssize_t,
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    caught(|py| {
+    let body = body_of(|arguments| {
         // SAFETY: a method descriptor calls this with an object of its class only, alive during the call.
-        let this = unsafe { Bound::ref_from_ptr(py, &object) };
+        let this = unsafe { Bound::ref_from_ptr(arguments.py, &object) };
         // SAFETY: as above.
         let this = unsafe { this.cast_unchecked::<M::Class>() };
+        if M::IS_LIGHT { M::call(this, arguments) } else { Python::attach(|_| M::call(this, arguments)) }
+    });
+    // SAFETY: the interpreter passes `count` positional arguments and one value for each name.
+    unsafe { answer_call(arguments, count.unsigned_abs(), names, body) }
+}
+
+/// Tells the compiler that what `body` returns lives as long as what it was given.
+fn body_of<'py, B>(body: B) -> B
+where
+    B: FnOnce(&Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>>,
+{
+    body
+}
+
+/// What `body` gives for the arguments of a call: a new reference, or NULL with an exception set. PyO3 is not told that the thread is attached.
+///
+/// # Safety
+/// `arguments` are `positional` live objects and one more for each name in `names`, which is NULL or a tuple; the thread is attached.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "a call in between costs a tenth of the cheapest functions")]
+pub(super) unsafe fn answer_call<'py>(
+    arguments: *const *mut ffi::PyObject,
+    positional: usize,
+    names: *mut ffi::PyObject,
+    body: impl FnOnce(&Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>>,
+) -> *mut ffi::PyObject {
+    caught(|py| {
         // SAFETY: NULL or a tuple of names, alive during the call.
         let names = unsafe { Bound::from_borrowed_ptr_or_opt(py, names) };
         // SAFETY: the interpreter gives a tuple where it gives names.
         let names = names.map(|names| unsafe { names.cast_into_unchecked::<PyTuple>() });
-        let positional = count.unsigned_abs();
         let total = positional + names.as_ref().map_or(0, PyTupleMethods::len);
         let values = if total == 0 {
             &[]
         } else {
-            // SAFETY: the interpreter passes `count` positional arguments and one value for each name.
+            // SAFETY: as the caller promised.
             unsafe { std::slice::from_raw_parts(arguments, total) }
         };
-        let arguments = Arguments { py, values, positional, names: names.as_ref() };
-        if M::IS_LIGHT { M::call(this, &arguments) } else { Python::attach(|_| M::call(this, &arguments)) }
+        body(&Arguments { py, values, positional, names: names.as_ref() })
     })
 }
 
@@ -278,7 +309,7 @@ unsafe extern "C" fn light_exit<T: PyTypeInfo, F: Alone<T>>(
 #[inline]
 fn caught<'py>(body: impl FnOnce(Python<'py>) -> PyResult<Bound<'py, PyAny>>) -> *mut ffi::PyObject {
     let body = || {
-        // SAFETY: methods are called by attached threads.
+        // SAFETY: methods and functions are called by attached threads.
         let py = unsafe { Python::assume_attached() };
         match body(py) {
             Ok(result) => result.into_ptr(),
@@ -291,7 +322,7 @@ fn caught<'py>(body: impl FnOnce(Python<'py>) -> PyResult<Bound<'py, PyAny>>) ->
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or_else(|_| {
         // SAFETY: as above.
         let py = unsafe { Python::assume_attached() };
-        PySystemError::new_err("panic in a method of rasyncio").restore(py);
+        PySystemError::new_err("panic in a function of rasyncio").restore(py);
         std::ptr::null_mut()
     })
 }

@@ -2,7 +2,7 @@
 //!
 //! Files by job: `cell` (state of an object behind the interpreter lock), `call` (calling Python without building
 //! tuples), `send` (stepping a coroutine), `machine` (the bodies of our own), `context` (entering a `contextvars.Context`), `finalize` (`tp_finalize`, which
-//! PyO3 lacks), `methods` (methods without argument parsing), `slots` (`am_send`, which PyO3 lacks), `stop` (results as `StopIteration`), `recycle` (free lists), `current_task` (where the interpreter keeps the running task), `buffer` (bytes-like objects), `deque` (`collections.deque`),
+//! PyO3 lacks), `methods` and `functions` (those that take their arguments as the interpreter has them), `slots` (`am_send`, which PyO3 lacks), `stop` (results as `StopIteration`), `recycle` (free lists), `current_task` (where the interpreter keeps the running task), `buffer` (bytes-like objects), `deque` (`collections.deque`),
 //! `warning` (warnings of dying objects).
 //! Everything exported is safe to call: no `unsafe fn` leaves this room.
 #![expect(unsafe_code, reason = "this is the room of unsafe code of this crate")]
@@ -14,6 +14,7 @@ pub(crate) mod context;
 pub(crate) mod current_task;
 pub(crate) mod deque;
 pub(crate) mod finalize;
+pub(crate) mod functions;
 pub(crate) mod machine;
 pub(crate) mod methods;
 pub(crate) mod recycle;

@@ -5,8 +5,9 @@ use std::ffi::CStr;
 use pyo3::exceptions::PyValueError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyGenericAlias, PyTuple, PyType};
+use pyo3::types::{PyDict, PyGenericAlias, PySet, PyTuple, PyType};
 
+use super::callback::{DoneAction, DoneCallback};
 use super::state::{Callback, Callbacks, FutureState, Status};
 use super::{Future, FutureIter, Outcome, message_slot};
 use crate::exceptions;
@@ -117,6 +118,9 @@ impl Future {
             let same = match &candidate {
                 Callback::Call { callback, .. } if failure.is_none() => callback.bind(py).eq(r#fn),
                 Callback::Wake(task) if failure.is_none() => Ok(TaskWakeup::is_of(r#fn, task)),
+                Callback::Native { action, receiver } if failure.is_none() => {
+                    Ok(DoneCallback::is_of(r#fn, action, receiver))
+                }
                 _ => Ok(false),
             };
             match same {
@@ -185,10 +189,11 @@ impl Future {
         Ok(())
     }
 
-    /// Who awaits this future, for call graphs; our tasks know that by themselves.
+    /// Who awaits this future, for call graphs: None, or a set of tasks and futures.
     #[getter]
-    fn _asyncio_awaited_by(&self) -> Option<Py<PyAny>> {
-        None
+    fn _asyncio_awaited_by<'py>(this: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PySet>>> {
+        let awaiters = Self::awaiters(this);
+        if awaiters.is_empty() { Ok(None) } else { PySet::new(this.py(), awaiters).map(Some) }
     }
 
     #[getter]
@@ -200,12 +205,14 @@ impl Future {
     fn _callbacks(&self, py: Python<'_>) -> PyResult<Option<Vec<ShownCallback>>> {
         enum Seen {
             Task(Py<crate::tasks::Task>),
+            Native(&'static DoneAction, Py<PyAny>),
             Call(Py<PyAny>, Py<PyAny>),
         }
         let seen: Vec<Seen> = self.state.with(py, |state| {
             let all = state.callbacks.as_slice().iter();
             all.map(|callback| match callback {
                 Callback::Wake(task) => Seen::Task(task.clone_ref(py)),
+                Callback::Native { action, receiver } => Seen::Native(action, receiver.clone_ref(py)),
                 Callback::Call { callback, context } => {
                     Seen::Call(callback.clone_ref(py), context.clone_ref(py))
                 }
@@ -219,6 +226,9 @@ impl Future {
             Seen::Task(task) => {
                 let context = task.get().context(py);
                 Ok((TaskWakeup::make(py, task)?.into_any(), context))
+            }
+            Seen::Native(action, receiver) => {
+                Ok((DoneCallback::make(py, action, receiver)?.into_any(), None))
             }
             Seen::Call(callback, context) => Ok((callback, Some(context))),
         });
@@ -290,7 +300,7 @@ impl Future {
     fn __repr__(this: &Bound<'_, Self>) -> PyResult<String> {
         let py = this.py();
         this.get().event_loop(py)?;
-        with_own_name(this.as_any(), "Future", &stdlib(py).future_repr)
+        with_own_name(this.as_any(), "Future", &stdlib(py).shows.future)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -1,8 +1,10 @@
 //! `Future`: a result that is not there yet (asyncio: futures.py).
 //!
 //! Files by job: `state` (what a future knows), this file (what Rust code does with one), `methods` (what Python sees),
-//! `iterator` (what `await` steps), `waiting` (awaiting any future from Rust). Invariant: callbacks leave a future once, in the order they were added, through the loop.
+//! `iterator` (what `await` steps), `callback` (done callbacks written in Rust), `awaiters` (for call graphs), `waiting` (awaiting any future from Rust). Invariant: callbacks leave a future once, in the order they were added, through the loop.
 
+mod awaiters;
+pub(crate) mod callback;
 mod iterator;
 mod methods;
 pub(crate) mod state;
@@ -15,6 +17,7 @@ use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 use pyo3::{ffi, intern};
 
+use callback::DoneCallback;
 pub(crate) use iterator::FutureIter;
 pub(crate) use methods::SetResult;
 pub(crate) use methods::with_own_name;
@@ -287,6 +290,7 @@ impl Future {
         let future = this.clone().unbind();
         let entry = match callback {
             Callback::Wake(task) => Ready::Wakeup { task, future: future.into_any() },
+            Callback::Native { action, receiver } => Ready::Native { action, receiver, future },
             Callback::Call { callback, context } => Ready::FutureCallback { callback, future, context },
         };
         event_loop.get().schedule(this.py(), entry)
@@ -302,6 +306,9 @@ impl Future {
             Callback::Wake(task) => {
                 let context = task.get().context(py);
                 (TaskWakeup::make(py, task)?.into_any(), context)
+            }
+            Callback::Native { action, receiver } => {
+                (DoneCallback::make(py, action, receiver)?.into_any(), None)
             }
             Callback::Call { callback, context } => (callback, Some(context)),
         };

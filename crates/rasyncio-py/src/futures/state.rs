@@ -3,6 +3,7 @@
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
+use super::callback::DoneAction;
 use crate::tasks::Task;
 
 /// Where a future stands.
@@ -28,6 +29,8 @@ impl Status {
 pub(crate) enum Callback {
     /// A task of the same loop that awaits the future: woken without a Python call.
     Wake(Py<Task>),
+    /// Work of rasyncio's own.
+    Native { action: &'static DoneAction, receiver: Py<PyAny> },
     /// What `add_done_callback()` was given.
     Call { callback: Py<PyAny>, context: Py<PyAny> },
 }
@@ -70,6 +73,21 @@ impl Callbacks {
         }
     }
 
+    /// Takes those out that `chosen` says; the caller drops them.
+    pub(crate) fn take_where(&mut self, chosen: impl Fn(&Callback) -> bool) -> Vec<Callback> {
+        if !self.as_slice().iter().any(&chosen) {
+            return Vec::new();
+        }
+        let all = match std::mem::take(self) {
+            Self::None => Vec::new(),
+            Self::One(callback) => vec![callback],
+            Self::Many(all) => all,
+        };
+        let (taken, kept) = all.into_iter().partition(chosen);
+        *self = Self::from_vec(kept);
+        taken
+    }
+
     pub(crate) fn from_vec(mut all: Vec<Callback>) -> Self {
         match all.len() {
             0 | 1 => all.pop().map_or(Self::None, Self::One),
@@ -87,6 +105,8 @@ pub(crate) struct Extra {
     /// The traceback that the exception came with: raising it again must not make it longer each time.
     pub(crate) exception_traceback: Option<Py<PyAny>>,
     pub(crate) source_traceback: Option<Py<PyAny>>,
+    /// Who awaits it, as `future_add_to_awaited_by()` was told.
+    pub(crate) awaited_by: Vec<Py<PyAny>>,
 }
 
 /// The changing part of a `Future`.
@@ -129,6 +149,7 @@ impl FutureState {
         for callback in self.callbacks.as_slice() {
             match callback {
                 Callback::Wake(task) => visit.call(task)?,
+                Callback::Native { receiver, .. } => visit.call(receiver)?,
                 Callback::Call { callback, context } => {
                     visit.call(callback)?;
                     visit.call(context)?;
@@ -140,6 +161,7 @@ impl FutureState {
             visit.call(&extra.cancelled_error)?;
             visit.call(&extra.exception_traceback)?;
             visit.call(&extra.source_traceback)?;
+            extra.awaited_by.iter().try_for_each(|awaiter| visit.call(awaiter))?;
         }
         Ok(())
     }

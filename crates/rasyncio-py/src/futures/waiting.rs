@@ -4,9 +4,11 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::Future;
-use super::state::Status;
+use super::state::{Callbacks, Status};
+use super::{Future, Outcome};
 use crate::coroutines::{Delegate, Resume};
+use crate::event_loop::Loop;
+use crate::exceptions;
 use crate::ffi::call::{call_method_none, call_method_one};
 use crate::ffi::send::Sent;
 use crate::tasks::Task;
@@ -71,6 +73,50 @@ impl Waiting {
             Self::Native(future) => future.bind(py).clone().into_any(),
             Self::Foreign { delegate, .. } => delegate.iterator(py),
         }
+    }
+}
+
+/// For machines that await a future which they made themselves.
+impl Future {
+    /// A pending future of a loop of any kind.
+    #[inline]
+    pub(crate) fn of_loop<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Self>> {
+        let future = Self::make(event_loop)?;
+        if Loop::unchanged(event_loop).is_none_or(|own| own.get().is_debug(event_loop.py())) {
+            future.get().initialise(event_loop)?;
+        }
+        Ok(future)
+    }
+
+    /// What a machine that awaits this future hands to its task; the task resumes it when this is done.
+    #[inline]
+    pub(crate) fn yield_to_task<'py>(this: &Bound<'py, Self>) -> Sent<'py> {
+        this.get().state.with(this.py(), |state| state.blocking = true);
+        Sent::Yielded(this.clone().into_any())
+    }
+
+    /// What a machine that awaited this future goes on with: an error that was thrown in, or the outcome.
+    pub(crate) fn resumed<'py>(&self, py: Python<'py>, resume: Resume) -> PyResult<Bound<'py, PyAny>> {
+        match resume {
+            Resume::Throw(error) => Err(error),
+            Resume::Next => match self.outcome(py) {
+                Outcome::Result(result) => Ok(result),
+                Outcome::Raise(error) => Err(error),
+                Outcome::Pending => Err(exceptions::runtime("await wasn't used with future")),
+            },
+        }
+    }
+
+    /// Ends a pending future without a word to anybody: only a machine had it, which has ended itself.
+    pub(crate) fn abandon(&self, py: Python<'_>) {
+        let callbacks = self.state.with(py, |state| {
+            if state.status != Status::Pending {
+                return Callbacks::None;
+            }
+            state.status = Status::Cancelled;
+            std::mem::take(&mut state.callbacks)
+        });
+        drop(callbacks);
     }
 }
 

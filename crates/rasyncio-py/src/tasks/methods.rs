@@ -39,7 +39,7 @@ impl Task {
         #[pyo3(from_py_with = PyAnyMethods::is_truthy)] eager_start: bool,
     ) -> PyResult<()> {
         let py = this.py();
-        if !stdlib(py).iscoroutine.bind(py).call1((coro,))?.is_truthy()? {
+        if !stdlib(py).coroutines.iscoroutine.bind(py).call1((coro,))?.is_truthy()? {
             return Err(PyTypeError::new_err(format!("a coroutine was expected, got {}", coro.repr()?)));
         }
         let event_loop = match r#loop {
@@ -82,7 +82,7 @@ impl Task {
     }
 
     /// Takes one request to cancel back; returns how many are left.
-    fn uncancel(&self, py: Python<'_>) -> u32 {
+    pub(super) fn uncancel(&self, py: Python<'_>) -> u32 {
         self.state.with(py, |state| {
             state.cancel_requests = state.cancel_requests.saturating_sub(1);
             if cfg!(Py_3_13) && state.cancel_requests == 0 {
@@ -130,7 +130,7 @@ impl Task {
         this: &Bound<'py, Self>,
         limit: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        stdlib(this.py()).task_get_stack.bind(this.py()).call1((this, limit))
+        stdlib(this.py()).shows.get_stack.bind(this.py()).call1((this, limit))
     }
 
     /// Prints the stack or traceback to `file` (default: standard error).
@@ -140,7 +140,7 @@ impl Task {
         limit: Option<&Bound<'py, PyAny>>,
         file: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        stdlib(this.py()).task_print_stack.bind(this.py()).call1((this, limit, file))
+        stdlib(this.py()).shows.print_stack.bind(this.py()).call1((this, limit, file))
     }
 
     #[pyo3(signature = (result, /))]
@@ -199,7 +199,7 @@ impl Task {
     fn __repr__(this: &Bound<'_, Self>) -> PyResult<String> {
         let py = this.py();
         this.as_super().get().event_loop(py)?;
-        with_own_name(this.as_any(), "Task", &stdlib(py).task_repr)
+        with_own_name(this.as_any(), "Task", &stdlib(py).shows.task)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -1,12 +1,23 @@
 //! `Task`: a coroutine that the loop drives (asyncio: tasks.py).
 //!
 //! Files by job: this file (what a task knows and what Rust code does with it), `step` (one step of the coroutine), `methods` (what Python
-//! sees), `wakeup` (the callables that stand for a step where a loop is not ours), `registry` (the running tasks of a loop).
+//! sees), `wakeup` (the callables that stand for a step where a loop is not ours), `registry` (the running tasks of a loop); the functions of asyncio's
+//! tasks.py: `ensure` (also `create_task()`), `gather`, `shield`; `outcome` (what they ask of futures of any kind).
 //! Invariant: a task is in at most one of three places: in the ready queue, behind one future (`waiter`), or running.
 
+mod as_completed;
+mod by_address;
+mod chain;
+mod eager;
+mod ensure;
+mod gather;
 mod methods;
+mod outcome;
 pub(crate) mod registry;
+mod shield;
+mod sleep;
 pub(crate) mod step;
+mod wait;
 mod wakeup;
 
 use std::sync::OnceLock;
@@ -17,12 +28,25 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use pyo3::{ffi, intern};
 
+pub(crate) use by_address::ByAddress;
+pub(crate) use chain::wrap as wrap_future;
+pub(crate) use eager::EagerTaskFactory;
+pub(crate) use ensure::{ensure_future, running_loop};
+pub(crate) use gather::{GatheringFuture, gather};
+pub(crate) use outcome::{
+    Ended, cancel, cancelling, is_done, no_longer_when_done, result_of, uncancel, when_done,
+};
 use registry::Slot;
+#[cfg(not(Py_3_12))]
+pub(crate) use sleep::WAKE;
+pub(crate) use sleep::next_turn;
 pub(crate) use wakeup::{TaskStep, TaskWakeup};
 
+use crate::coroutines::CoroutineFunction;
 use crate::event_loop::Loop;
 use crate::ffi::cell::GilCell;
 use crate::ffi::finalize::{Finalize, Released};
+use crate::ffi::functions;
 use crate::ffi::slots::AwaitSlot;
 use crate::futures::Future;
 use crate::futures::state::Status;
@@ -33,6 +57,20 @@ use crate::futures::state::Status;
 #[pyclass(frozen, subclass, extends = Future, name = "Task", module = "rasyncio")]
 pub(crate) struct Task {
     pub(super) state: GilCell<TaskState>,
+}
+
+/// Adds the functions of asyncio's tasks.py to the module.
+pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    eager::add(module)?;
+    functions::add::<as_completed::AsCompletedFunction>(module)?;
+    functions::add::<chain::RunCoroutineThreadsafe>(module)?;
+    functions::add::<chain::WrapFuture>(module)?;
+    functions::add::<ensure::CreateTaskFunction>(module)?;
+    functions::add::<ensure::EnsureFuture>(module)?;
+    functions::add::<gather::Gather>(module)?;
+    functions::add::<shield::Shield>(module)?;
+    CoroutineFunction::add::<sleep::SleepFunction>(module)?;
+    CoroutineFunction::add::<wait::WaitFunction>(module)
 }
 
 /// A name is made into text when somebody asks for it: most tasks are never named.
@@ -169,6 +207,30 @@ impl Task {
         }
         event_loop.bind(py).call_method1(intern!(py, "call_exception_handler"), (report,))?;
         Ok(())
+    }
+}
+
+/// A future of ours: `Future`, `Task` or `gather()`'s. A subclass is treated as a foreign future: it may have methods of its own, which are to be called.
+#[inline]
+pub(crate) fn as_future<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Future>> {
+    if let Ok(future) = object.cast_exact::<Future>() {
+        return Some(future);
+    }
+    if let Ok(task) = object.cast_exact::<Task>() {
+        return Some(task.as_super());
+    }
+    object.cast_exact::<GatheringFuture>().ok().map(Bound::as_super)
+}
+
+/// asyncio's `_get_loop`: `get_loop()`, or `_loop` of older futures.
+pub(crate) fn loop_of<'py>(future: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = future.py();
+    if let Some(own) = as_future(future) {
+        return Ok(own.get().event_loop(py)?.into_bound(py));
+    }
+    match future.getattr_opt(intern!(py, "get_loop"))? {
+        Some(get_loop) => get_loop.call0(),
+        None => future.getattr(intern!(py, "_loop")),
     }
 }
 

@@ -7,7 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 
-use super::{Task, TaskStep, TaskWakeup};
+use super::{Task, TaskStep, TaskWakeup, as_future, loop_of};
 use crate::event_loop::{Loop, Ready};
 use crate::exceptions::{self, Raised};
 use crate::ffi::context;
@@ -124,15 +124,6 @@ fn error_of(future: &Bound<'_, PyAny>) -> Option<PyErr> {
         };
     }
     future.call_method0(intern!(py, "result")).err()
-}
-
-/// A `Future` or `Task` of ours. A subclass is treated as a foreign future: it may have methods of its own, which are to be called.
-#[inline]
-fn as_future<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Future>> {
-    if let Ok(future) = object.cast_exact::<Future>() {
-        return Some(future);
-    }
-    object.cast_exact::<Task>().ok().map(Bound::as_super)
 }
 
 /// Steps the coroutine; the context of the task is entered.
@@ -316,7 +307,7 @@ fn on_foreign_yield(task: &Bound<'_, Task>, awaited: &Bound<'_, PyAny>) -> PyRes
         return fail_self_await(task);
     }
     if let Some(blocking) = blocking.filter(|blocking| !blocking.is_none()) {
-        let future_loop = future_loop(awaited)?;
+        let future_loop = loop_of(awaited)?;
         if !future_loop.is(&task.as_super().get().event_loop(py)?) {
             return fail_other_loop(task, awaited);
         }
@@ -341,15 +332,6 @@ fn on_foreign_yield(task: &Bound<'_, Task>, awaited: &Bound<'_, PyAny>) -> PyRes
         return fail_step(task, &format!("{text} {} with {}", task.repr()?, awaited.repr()?));
     }
     fail_step(task, &format!("Task got bad yield: {}", awaited.repr()?))
-}
-
-/// asyncio's `_get_loop`: `get_loop()`, or `_loop` of older futures.
-fn future_loop<'py>(future: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let py = future.py();
-    match future.getattr_opt(intern!(py, "get_loop"))? {
-        Some(get_loop) => get_loop.call0(),
-        None => future.getattr(intern!(py, "_loop")),
-    }
 }
 
 fn fail_self_await(task: &Bound<'_, Task>) -> PyResult<()> {

@@ -9,7 +9,7 @@ use pyo3::types::{IntoPyDict, PyBytes, PyInt, PySlice, PyString, PyTuple};
 
 use super::super::Loop;
 use crate::coroutines::wait_for;
-use crate::interop::stdlib;
+use crate::tasks::gather;
 
 /// One answer of `getaddrinfo()`.
 pub(in super::super) struct AddressInfo {
@@ -95,11 +95,11 @@ pub(in super::super) async fn ensure_all_resolved(
         let resolve = |address: &Py<PyAny>| Resolving::begin(event_loop, address.bind(py), hints);
         let begun = addresses.iter().map(resolve).collect::<PyResult<Vec<_>>>()?;
         let pending = begun.iter().filter_map(|one| match one {
-            Resolving::Pending(pending) => Some(pending.clone_ref(py)),
+            Resolving::Pending(pending) => Some(pending.bind(py).clone().into_any()),
             Resolving::Done(_) => None,
         });
-        let pending = PyTuple::new(py, pending.collect::<Vec<_>>())?;
-        let gathered = stdlib(py).gather.bind(py).call1(pending)?;
+        let pending: Vec<_> = pending.collect();
+        let gathered = gather(py, pending.iter(), false)?;
         Ok::<_, PyErr>((begun, gathered.unbind()))
     })?;
     let answers = wait_for(gathered).await?;

@@ -11,6 +11,7 @@ use crate::event_loop::Loop;
 use crate::exceptions;
 use crate::futures::Future;
 use crate::interop::stdlib;
+use crate::tasks::next_turn;
 
 impl Server {
     async fn wait_until_over(this: Py<Self>) -> PyResult<()> {
@@ -222,9 +223,4 @@ impl Server {
     fn __clear__(&self, py: Python<'_>) {
         self.clear(py);
     }
-}
-
-/// An awaitable that lets the loop run one turn.
-pub(in crate::event_loop) fn next_turn(py: Python<'_>) -> PyResult<Py<PyAny>> {
-    Ok(stdlib(py).sleep.bind(py).call1((0,))?.unbind())
 }

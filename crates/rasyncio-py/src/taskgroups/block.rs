@@ -1,0 +1,291 @@
+//! What `async with` does with a `TaskGroup`: entering it, and the machine that waits for its tasks at the end of the block.
+
+use std::ffi::CStr;
+
+use pyo3::exceptions::{PyBaseExceptionGroup, PyGeneratorExit};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use super::{Phase, TaskGroup, is_base_error};
+use crate::coroutines::{Coroutine, Resume, Steps};
+use crate::exceptions;
+use crate::ffi::functions::{self, Parameters};
+use crate::ffi::methods::{Arguments, FastMethod};
+use crate::ffi::send::Sent;
+use crate::futures::Future;
+use crate::interop::stdlib;
+use crate::tasks::{self, running_loop};
+
+/// `TaskGroup.__aenter__()`.
+pub(super) struct Enter;
+
+impl FastMethod for Enter {
+    type Class = TaskGroup;
+    const NAME: &'static CStr = c"__aenter__";
+    const DOCUMENTATION: &'static CStr = c"__aenter__($self)\n--\n\nBegins the block.";
+
+    fn call<'py>(
+        this: &Bound<'py, TaskGroup>,
+        arguments: &Arguments<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let [] = arguments.bind(&Parameters {
+            function: "TaskGroup.__aenter__",
+            names: [],
+            positional: 0,
+            required: 0,
+        })?;
+        let machine = Entering(this.clone().unbind());
+        Ok(Coroutine::of(this.py(), "TaskGroup.__aenter__", machine)?.into_any())
+    }
+}
+
+struct Entering(Py<TaskGroup>);
+
+impl Steps for Entering {
+    fn step<'py>(&mut self, py: Python<'py>, _resume: Resume) -> Sent<'py> {
+        let group = self.0.bind(py);
+        match enter(group) {
+            Ok(()) => Sent::Returned(group.clone().into_any()),
+            Err(error) => Sent::Raised(error),
+        }
+    }
+
+    fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.0)
+    }
+}
+
+fn enter(group: &Bound<'_, TaskGroup>) -> PyResult<()> {
+    let py = group.py();
+    if group.get()._entered(py) {
+        let text = format!("TaskGroup {} has already been entered", group.repr()?);
+        return Err(exceptions::runtime(text));
+    }
+    let event_loop = running_loop(py)?;
+    let Some(parent) = stdlib(py).running_task(&event_loop)? else {
+        let text = format!("TaskGroup {} cannot determine the parent task", group.repr()?);
+        return Err(exceptions::runtime(text));
+    };
+    let (event_loop, parent) = (event_loop.unbind(), parent.unbind());
+    let cancels = group.get().state.with(py, |state| {
+        state.event_loop = Some(event_loop);
+        state.parent = Some(parent);
+        state.phase = Phase::Entered;
+        state.cancel_on_enter
+    });
+    if cancels { group.get().request_cancel(py) } else { Ok(()) }
+}
+
+/// `TaskGroup.__aexit__()`.
+pub(super) struct Exit;
+
+impl FastMethod for Exit {
+    type Class = TaskGroup;
+    const NAME: &'static CStr = c"__aexit__";
+    const DOCUMENTATION: &'static CStr =
+        c"__aexit__($self, et, exc, tb)\n--\n\nWaits for the tasks of the group.";
+
+    fn call<'py>(
+        this: &Bound<'py, TaskGroup>,
+        arguments: &Arguments<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let [_, exception, _] = arguments.bind(&Parameters {
+            function: "TaskGroup.__aexit__",
+            names: ["et", "exc", "tb"],
+            positional: 3,
+            required: 3,
+        })?;
+        let raised = functions::given(exception)?;
+        let machine = Exiting {
+            group: this.clone().unbind(),
+            raised: (!raised.is_none()).then(|| raised.clone().unbind()),
+            propagated: None,
+            pending: None,
+            waits: false,
+        };
+        Ok(Coroutine::of(this.py(), "TaskGroup.__aexit__", machine)?.into_any())
+    }
+}
+
+/// The end of the block.
+struct Exiting {
+    group: Py<TaskGroup>,
+    /// What the block raised.
+    raised: Option<Py<PyAny>>,
+    /// The CancelledError that ends the block unless something else does.
+    propagated: Option<Py<PyAny>>,
+    /// The newest CancelledError of the wait.
+    pending: Option<Py<PyAny>>,
+    waits: bool,
+}
+
+impl Steps for Exiting {
+    fn step<'py>(&mut self, py: Python<'py>, resume: Resume) -> Sent<'py> {
+        let group = self.group.bind(py).clone();
+        let sent = self.go_on(&group, resume).unwrap_or_else(Sent::Raised);
+        if !matches!(sent, Sent::Yielded(_)) {
+            // Exceptions lead to frames, and those to everything: nothing is kept.
+            let dropped = group.get().state.with(py, |state| {
+                (
+                    state.parent.take(),
+                    std::mem::take(&mut state.errors),
+                    state.base_error.take(),
+                    state.on_completed.take(),
+                )
+            });
+            drop(dropped);
+        }
+        sent
+    }
+
+    fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.group)?;
+        visit.call(&self.raised)?;
+        visit.call(&self.propagated)?;
+        visit.call(&self.pending)
+    }
+
+    fn awaited<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        let group = self.group.bind(py);
+        let future = group.get().state.with(py, |state| Some(state.on_completed.as_ref()?.clone_ref(py)));
+        future.map(|future| future.into_bound(py).into_any())
+    }
+}
+
+impl Exiting {
+    fn go_on<'py>(&mut self, group: &Bound<'py, TaskGroup>, resume: Resume) -> PyResult<Sent<'py>> {
+        if self.waits {
+            self.on_woken(group, resume)?;
+        } else {
+            self.begin(group)?;
+        }
+        if group.get().state.with(group.py(), |state| state.tasks.is_empty()) {
+            return self.finish(group);
+        }
+        self.waits = true;
+        let event_loop =
+            group.get()._loop(group.py()).ok_or_else(|| exceptions::runtime("no running event loop"))?;
+        let future = Future::of_loop(event_loop.bind(group.py()))?;
+        let kept = future.clone().unbind();
+        let old = group.get().state.with(group.py(), |state| state.on_completed.replace(kept));
+        drop(old);
+        Ok(Future::yield_to_task(&future))
+    }
+
+    fn begin(&mut self, group: &Bound<'_, TaskGroup>) -> PyResult<()> {
+        let py = group.py();
+        let raised = self.raised.as_ref().map(|raised| raised.bind(py));
+        let base_error = raised.filter(|raised| is_base_error(raised)).map(|raised| raised.clone().unbind());
+        let (aborting, spare) = group.get().state.with(py, |state| {
+            state.phase = Phase::Exiting;
+            let spare = match &state.base_error {
+                Some(_) => base_error,
+                None => std::mem::replace(&mut state.base_error, base_error),
+            };
+            (state.aborting, spare)
+        });
+        drop(spare);
+        let Some(raised) = raised else {
+            return Ok(());
+        };
+        if raised.is_instance(stdlib(py).cancelled_error.bind(py))? {
+            self.propagated = Some(raised.clone().unbind());
+        }
+        if aborting { Ok(()) } else { group.get().abort(py) }
+    }
+
+    /// All tasks are done, or somebody cancels the task that waits for them.
+    fn on_woken(&mut self, group: &Bound<'_, TaskGroup>, resume: Resume) -> PyResult<()> {
+        let py = group.py();
+        let future = group.get().state.with(py, |state| state.on_completed.take());
+        let woken = match (resume, future) {
+            (resume, Some(future)) => future.get().resumed(py, resume).map(drop),
+            (Resume::Throw(error), None) => Err(error),
+            (Resume::Next, None) => Ok(()),
+        };
+        let Err(error) = woken else {
+            return Ok(());
+        };
+        if !exceptions::is_cancelled(py, &error) {
+            return Err(error);
+        }
+        let error = error.into_value(py).into_any();
+        if !group.get()._aborting(py) {
+            self.propagated = Some(error.clone_ref(py));
+            group.get().abort(py)?;
+        }
+        self.pending = Some(error);
+        Ok(())
+    }
+
+    /// All tasks are done.
+    fn finish<'py>(&mut self, group: &Bound<'py, TaskGroup>) -> PyResult<Sent<'py>> {
+        let py = group.py();
+        let own = group.get();
+        if let Some(error) = own._base_error(py) {
+            return Err(PyErr::from_value(error.into_bound(py)));
+        }
+        let parent = own.parent(py);
+        if own._parent_cancel_requested(py)
+            && let Some(parent) = &parent
+        {
+            if tasks::uncancel(parent)? == 0 {
+                self.propagated = None;
+            } else if self.propagated.is_none() {
+                // Another request is left: it is not the group's.
+                self.propagated = self.pending.take();
+            }
+        }
+        let mut errors = own.state.with(py, |state| std::mem::take(&mut state.errors));
+        if let Some(error) = self.propagated.take()
+            && errors.is_empty()
+        {
+            return Err(PyErr::from_value(error.into_bound(py)));
+        }
+        let raised = self.raised.take().map(|raised| raised.into_bound(py));
+        if let Some(raised) = &raised
+            && !raised.is_instance(stdlib(py).cancelled_error.bind(py))?
+        {
+            errors.push(raised.clone().unbind());
+        }
+        if errors.is_empty() {
+            // From 3.15 on what is left is nobody's: the group was told to cancel the block.
+            let nothing = if cfg!(Py_3_15) {
+                true.into_pyobject(py)?.to_owned().into_any()
+            } else {
+                py.None().into_bound(py)
+            };
+            return Ok(Sent::Returned(nothing));
+        }
+        // Up to 3.12 `uncancel()` does not take this back: then the task would be cancelled behind an outer group, too.
+        if cfg!(Py_3_13)
+            && let Some(parent) = &parent
+            && tasks::cancelling(parent)? > 0
+        {
+            // The count stays, and the cancellation is delivered at the next await.
+            tasks::uncancel(parent)?;
+            tasks::cancel(parent, None)?;
+        }
+        Err(error_of(py, &errors, raised.as_ref())?)
+    }
+}
+
+/// What the group raises for the errors of its tasks and its block.
+fn error_of(py: Python<'_>, errors: &[Py<PyAny>], raised: Option<&Bound<'_, PyAny>>) -> PyResult<PyErr> {
+    if let Some(raised) = raised
+        && errors.len() == 1
+        && raised.is_instance_of::<PyGeneratorExit>()
+    {
+        // An asynchronous generator that is closed in the block has to see it.
+        return Ok(PyErr::from_value(raised.clone()));
+    }
+    let group = py
+        .get_type::<PyBaseExceptionGroup>()
+        .call1(("unhandled errors in a TaskGroup", PyList::new(py, errors)?))?;
+    // As `raise ... from None` while the block's exception is handled.
+    group.setattr(intern!(py, "__context__"), raised)?;
+    group.setattr(intern!(py, "__suppress_context__"), true)?;
+    Ok(PyErr::from_value(group))
+}
