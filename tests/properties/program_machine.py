@@ -418,8 +418,8 @@ class Machine:
 
     async def group(self, bodies: list[Program], body: Program) -> Any:
         async with self.aio.TaskGroup() as group:
-            if isinstance(getattr(group, "_tasks", None), set):
-                group._tasks = Ordered()
+            if type(group) is asyncio.TaskGroup:
+                group._tasks = Ordered()  # type: ignore[assignment]
             self.groups.append(group)
             for each in bodies:
                 name = self.next_name()
