@@ -108,6 +108,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     rows = [row for row in IMPLEMENTATIONS if row.id in selected_ids(metafunc)]
     metafunc.parametrize("implementation", rows, ids=[row.id for row in rows], indirect=True)
+    if "streams" in metafunc.fixturenames:
+        names = [row.module_name for row in IMPLEMENTATIONS if row.id in selected_ids(metafunc)]
+        ids = [f"streams-of-{name}" for name in names]
+        metafunc.parametrize("streams", names, ids=ids, indirect=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -210,6 +214,12 @@ def implementation(
 def aio(implementation: Implementation) -> Any:
     """The module under test; typed so that names that only some versions have may be used."""
     return implementation.module
+
+
+@pytest.fixture
+def streams(request: pytest.FixtureRequest) -> ModuleType:
+    """Whose streams and child processes: either implementation's run on either's loop."""
+    return importlib.import_module(request.param)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Types of the native part of rasyncio, checked against the binary by tests/typing.
 
 Signatures are those of the running Python's asyncio. `Future`, `Task`, `Handle`, `TimerHandle`, `Server`, the
-primitives, the queues and the transports answer `__class__` with asyncio's class, so `isinstance` finds them
+primitives, queues, streams and transports answer `__class__` with asyncio's class, so `isinstance` finds them
 there; to a type checker they are subclasses of it, and what those classes have is not repeated here.
 """
 
@@ -21,9 +21,7 @@ from asyncio import (
 from asyncio import (
     ensure_future as ensure_future,
 )
-from asyncio import (
-    events,
-)
+from asyncio import events, streams, subprocess
 from asyncio import (
     gather as gather,
 )
@@ -54,6 +52,7 @@ from asyncio import (
 from asyncio import (
     wrap_future as wrap_future,
 )
+from asyncio.subprocess import create_subprocess_exec, create_subprocess_shell
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextvars import Context
@@ -78,17 +77,23 @@ __all__ = [
     "Event",
     "EventLoop",
     "EventLoopPolicy",
+    "FlowControlMixin",
     "Future",
     "FutureIter",
     "Handle",
     "LifoQueue",
     "Lock",
     "PriorityQueue",
+    "Process",
     "Queue",
     "ReadSubprocessPipeProto",
     "Runner",
     "Semaphore",
     "Server",
+    "StreamReader",
+    "StreamReaderProtocol",
+    "StreamWriter",
+    "SubprocessStreamProtocol",
     "Task",
     "TaskGroup",
     "Timeout",
@@ -104,15 +109,21 @@ __all__ = [
     "_UnixWritePipeTransport",
     "as_completed",
     "coroutine",
+    "create_subprocess_exec",
+    "create_subprocess_shell",
     "create_task",
     "ensure_future",
     "gather",
     "install",
     "new_event_loop",
+    "open_connection",
+    "open_unix_connection",
     "run",
     "run_coroutine_threadsafe",
     "shield",
     "sleep",
+    "start_server",
+    "start_unix_server",
     "timeout",
     "timeout_at",
     "to_thread",
@@ -226,6 +237,74 @@ class LifoQueue(asyncio.LifoQueue[_T]):
 
 @disjoint_base
 class TaskGroup(asyncio.TaskGroup): ...
+
+@disjoint_base
+class FlowControlMixin(streams.FlowControlMixin):
+    def __new__(cls, loop: asyncio.AbstractEventLoop | None = None) -> Self: ...
+    def eof_received(self) -> None: ...
+
+@disjoint_base
+class StreamReaderProtocol(streams.StreamReaderProtocol):
+    def __new__(
+        cls,
+        stream_reader: asyncio.StreamReader | None,
+        client_connected_cb: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
+        | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> Self: ...
+    def eof_received(self) -> bool: ...
+
+@disjoint_base
+class StreamReader(asyncio.StreamReader):
+    def __new__(cls, limit: int = 65536, loop: asyncio.AbstractEventLoop | None = None) -> Self: ...
+
+@disjoint_base
+class StreamWriter(asyncio.StreamWriter):
+    def __new__(
+        cls,
+        transport: asyncio.WriteTransport,
+        protocol: asyncio.BaseProtocol,
+        reader: asyncio.StreamReader | None,
+        loop: asyncio.AbstractEventLoop,
+    ) -> Self: ...
+    if sys.version_info >= (3, 13):
+        def __del__(self) -> None: ...  # type: ignore[override]
+    else:
+        def __del__(self) -> None: ...
+
+_ClientConnected: TypeAlias = Callable[[StreamReader, StreamWriter], Awaitable[None] | None]
+_Path: TypeAlias = str | PathLike[str]
+
+async def open_connection(
+    host: str | None = None, port: int | str | None = None, *, limit: int = 65536, **kwds: Any
+) -> tuple[StreamReader, StreamWriter]: ...
+async def start_server(
+    client_connected_cb: _ClientConnected,
+    host: str | Sequence[str] | None = None,
+    port: int | str | None = None,
+    *,
+    limit: int = 65536,
+    **kwds: Any,
+) -> Server: ...
+async def open_unix_connection(
+    path: _Path | None = None, *, limit: int = 65536, **kwds: Any
+) -> tuple[StreamReader, StreamWriter]: ...
+async def start_unix_server(
+    client_connected_cb: _ClientConnected, path: _Path | None = None, *, limit: int = 65536, **kwds: Any
+) -> Server: ...
+
+@disjoint_base
+class SubprocessStreamProtocol(subprocess.SubprocessStreamProtocol):
+    def __new__(cls, limit: int, loop: asyncio.AbstractEventLoop) -> Self: ...
+
+@disjoint_base
+class Process(subprocess.Process):
+    def __new__(
+        cls,
+        transport: asyncio.BaseTransport,
+        protocol: asyncio.BaseProtocol,
+        loop: asyncio.AbstractEventLoop,
+    ) -> Self: ...
 
 @disjoint_base
 class Handle(asyncio.Handle):

@@ -1,4 +1,4 @@
-"""asyncio.open_connection and start_server on top of the loop, where data goes out."""
+"""open_connection and start_server on top of the loop, where data goes out."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from net_peers import (
 )
 
 
-async def opened() -> tuple[asyncio.StreamReader, asyncio.StreamWriter, socket.socket]:
+async def opened(streams: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, socket.socket]:
     ours, peer = connected_pair()
-    reader, writer = await asyncio.open_connection(sock=ours)
+    reader, writer = await streams.open_connection(sock=ours)
     return reader, writer, peer
 
 
-def test_write_writelines_and_drain_send_in_order(loop: Any, run: Any) -> None:
+def test_write_writelines_and_drain_send_in_order(loop: Any, run: Any, streams: Any) -> None:
     async def main() -> None:
-        _, writer, peer = await opened()
+        _, writer, peer = await opened(streams)
         writer.write(b"one ")
         writer.writelines([b"two ", b"three "])
         await writer.drain()
@@ -43,9 +43,9 @@ def test_write_writelines_and_drain_send_in_order(loop: Any, run: Any) -> None:
     run(main())
 
 
-def test_drain_waits_for_the_peer_to_read(loop: Any, run: Any) -> None:
+def test_drain_waits_for_the_peer_to_read(loop: Any, run: Any, streams: Any) -> None:
     async def main() -> None:
-        _, writer, peer = await opened()
+        _, writer, peer = await opened(streams)
         writer.write(MORE_THAN_FITS)
         draining = asyncio.ensure_future(writer.drain())
         await kernel_asked()
@@ -59,9 +59,9 @@ def test_drain_waits_for_the_peer_to_read(loop: Any, run: Any) -> None:
     run(main())
 
 
-def test_a_drain_that_waits_is_told_of_the_reset(loop: Any, run: Any) -> None:
+def test_a_drain_that_waits_is_told_of_the_reset(loop: Any, run: Any, streams: Any) -> None:
     async def main() -> None:
-        _, writer, peer = await opened()
+        _, writer, peer = await opened(streams)
         writer.write(MORE_THAN_FITS)
         draining = asyncio.ensure_future(writer.drain())
         await kernel_asked()
@@ -74,9 +74,9 @@ def test_a_drain_that_waits_is_told_of_the_reset(loop: Any, run: Any) -> None:
     run(main())
 
 
-def test_drain_after_the_connection_was_lost_is_a_reset(loop: Any, run: Any) -> None:
+def test_drain_after_the_connection_was_lost_is_a_reset(loop: Any, run: Any, streams: Any) -> None:
     async def main() -> None:
-        reader, writer, peer = await opened()
+        reader, writer, peer = await opened(streams)
         reset(peer)
         with pytest.raises(ConnectionResetError):
             await soon(reader.read(10))
@@ -88,9 +88,9 @@ def test_drain_after_the_connection_was_lost_is_a_reset(loop: Any, run: Any) -> 
     run(main())
 
 
-def test_wait_closed_waits_until_everything_is_sent(loop: Any, run: Any) -> None:
+def test_wait_closed_waits_until_everything_is_sent(loop: Any, run: Any, streams: Any) -> None:
     async def main() -> None:
-        _, writer, peer = await opened()
+        _, writer, peer = await opened(streams)
         writer.write(MORE_THAN_FITS)
         writer.close()
         waiting = asyncio.ensure_future(writer.wait_closed())
@@ -103,9 +103,9 @@ def test_wait_closed_waits_until_everything_is_sent(loop: Any, run: Any) -> None
     run(main())
 
 
-def test_write_eof_lets_the_peer_answer(loop: Any, run: Any) -> None:
+def test_write_eof_lets_the_peer_answer(loop: Any, run: Any, streams: Any) -> None:
     async def main() -> None:
-        reader, writer, peer = await opened()
+        reader, writer, peer = await opened(streams)
         assert writer.can_write_eof()
         writer.write(b"the question")
         writer.write_eof()
@@ -119,9 +119,9 @@ def test_write_eof_lets_the_peer_answer(loop: Any, run: Any) -> None:
     run(main())
 
 
-def test_a_writer_knows_its_transport(loop: Any, run: Any) -> None:
+def test_a_writer_knows_its_transport(loop: Any, run: Any, streams: Any) -> None:
     async def main() -> None:
-        _, writer, peer = await opened()
+        _, writer, peer = await opened(streams)
         assert writer.get_extra_info("peername") == peer.getsockname()
         assert isinstance(writer.transport, asyncio.Transport)
         assert writer.transport.get_extra_info("sockname") == peer.getpeername()
@@ -152,7 +152,7 @@ def ask(address: Any, question: bytes) -> bytes:
         return receive_to_end(client)
 
 
-def test_a_server_serves_each_client_in_a_task_of_its_own(loop: Any, run: Any) -> None:
+def test_a_server_serves_each_client_in_a_task_of_its_own(loop: Any, run: Any, streams: Any) -> None:
     async def main() -> None:
         served = Served(30)
 
@@ -163,7 +163,7 @@ def test_a_server_serves_each_client_in_a_task_of_its_own(loop: Any, run: Any) -
             await writer.wait_closed()
             served.one_done()
 
-        server = await asyncio.start_server(shout, "127.0.0.1", 0)
+        server = await streams.start_server(shout, "127.0.0.1", 0)
         async with server:
             address = server.sockets[0].getsockname()
             questions = [b"question %d" % number for number in range(30)]
@@ -174,13 +174,13 @@ def test_a_server_serves_each_client_in_a_task_of_its_own(loop: Any, run: Any) -
     run(main())
 
 
-def test_a_plain_function_may_serve_clients(loop: Any, run: Any) -> None:
+def test_a_plain_function_may_serve_clients(loop: Any, run: Any, streams: Any) -> None:
     async def main() -> None:
         def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"hello")
             writer.close()
 
-        async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        async with await streams.start_server(greet, "127.0.0.1", 0) as server:
             with connect(server.sockets[0].getsockname()) as client:
                 assert await in_thread(receive_to_end, client) == b"hello"
 
@@ -188,7 +188,7 @@ def test_a_plain_function_may_serve_clients(loop: Any, run: Any) -> None:
 
 
 def test_a_raising_handler_is_reported_and_the_next_client_is_served(
-    loop: Any, run: Any, loop_errors: list[dict[str, Any]]
+    loop: Any, run: Any, streams: Any, loop_errors: list[dict[str, Any]]
 ) -> None:
     async def main() -> None:
         async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -198,7 +198,7 @@ def test_a_raising_handler_is_reported_and_the_next_client_is_served(
             writer.write(question)
             writer.close()
 
-        async with await asyncio.start_server(handler, "127.0.0.1", 0) as server:
+        async with await streams.start_server(handler, "127.0.0.1", 0) as server:
             address = server.sockets[0].getsockname()
             assert await in_thread(ask, address, b"raise") == b""
             assert await in_thread(ask, address, b"fine") == b"fine\n"
@@ -209,7 +209,7 @@ def test_a_raising_handler_is_reported_and_the_next_client_is_served(
     assert isinstance(loop_errors[0]["transport"], asyncio.Transport)
 
 
-def test_client_and_server_on_one_loop_exchange_much_at_once(loop: Any, run: Any) -> None:
+def test_client_and_server_on_one_loop_exchange_much_at_once(loop: Any, run: Any, streams: Any) -> None:
     async def main() -> None:
         async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             while data := await reader.read(100_000):
@@ -219,7 +219,7 @@ def test_client_and_server_on_one_loop_exchange_much_at_once(loop: Any, run: Any
             await writer.wait_closed()
 
         async def client(address: Any) -> bytes:
-            reader, writer = await asyncio.open_connection(*address)
+            reader, writer = await streams.open_connection(*address)
 
             async def send() -> None:
                 for start in range(0, len(MORE_THAN_FITS), 10_000):
@@ -227,12 +227,13 @@ def test_client_and_server_on_one_loop_exchange_much_at_once(loop: Any, run: Any
                     await writer.drain()
                 writer.write_eof()
 
+            received: bytes
             _, received = await asyncio.gather(send(), reader.read())
             writer.close()
             await writer.wait_closed()
             return received
 
-        async with await asyncio.start_server(echo, "127.0.0.1", 0) as server:
+        async with await streams.start_server(echo, "127.0.0.1", 0) as server:
             address = server.sockets[0].getsockname()
             received = await asyncio.gather(*(soon(client(address)) for _ in range(4)))
             assert received == [MORE_THAN_FITS] * 4

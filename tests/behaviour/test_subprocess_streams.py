@@ -1,4 +1,4 @@
-"""asyncio.create_subprocess_exec and its like: the standard library's streams over our transports."""
+"""create_subprocess_exec and its like: child processes with streams."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from net_peers import soon
 PIPE = asyncio.subprocess.PIPE
 
 
-def test_communicate(run: Any) -> None:
+def test_communicate(run: Any, streams: Any) -> None:
     payload = b"some input\n" * 100_000
 
     async def main() -> None:
-        process = await asyncio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
+        process = await streams.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
         assert await soon(process.communicate(payload)) == (payload, None)
         assert process.returncode == 0
 
     run(main())
 
 
-def test_communicate_with_everything(run: Any) -> None:
+def test_communicate_with_everything(run: Any, streams: Any) -> None:
     async def main() -> None:
         command = "cat; echo err >&2; exit 4"
-        process = await asyncio.create_subprocess_shell(command, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        process = await streams.create_subprocess_shell(command, stdin=PIPE, stdout=PIPE, stderr=PIPE)
         assert await soon(process.communicate(b"in")) == (b"in", b"err\n")
         assert (process.returncode, await process.wait()) == (4, 4)
 
     run(main())
 
 
-def test_communicate_with_a_child_that_does_not_read(run: Any) -> None:
+def test_communicate_with_a_child_that_does_not_read(run: Any, streams: Any) -> None:
     async def main() -> None:
-        process = await asyncio.create_subprocess_exec("true", stdin=PIPE)
+        process = await streams.create_subprocess_exec("true", stdin=PIPE)
         assert await soon(process.communicate(b"x" * 1_000_000)) == (None, None)
         assert process.returncode == 0
 
     run(main())
 
 
-def test_a_conversation_by_lines(run: Any) -> None:
+def test_a_conversation_by_lines(run: Any, streams: Any) -> None:
     async def main() -> None:
-        process = await asyncio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
+        process = await streams.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
         assert process.stdin is not None
         assert process.stdout is not None
         for number in range(100):
@@ -62,10 +62,10 @@ def test_a_conversation_by_lines(run: Any) -> None:
     run(main())
 
 
-def test_much_output_is_read_under_flow_control(run: Any) -> None:
+def test_much_output_is_read_under_flow_control(run: Any, streams: Any) -> None:
     async def main() -> None:
         command = "head -c 5000000 /dev/zero"
-        process = await asyncio.create_subprocess_shell(command, stdout=PIPE, limit=1000)
+        process = await streams.create_subprocess_shell(command, stdout=PIPE, limit=1000)
         assert process.stdout is not None
         received = 0
         while data := await soon(process.stdout.read(10_000)):
@@ -76,13 +76,13 @@ def test_much_output_is_read_under_flow_control(run: Any) -> None:
     run(main())
 
 
-def test_signals_through_the_process(run: Any) -> None:
+def test_signals_through_the_process(run: Any, streams: Any) -> None:
     async def main() -> None:
         for method, number in ("terminate", signal.SIGTERM), ("kill", signal.SIGKILL):
-            process = await asyncio.create_subprocess_exec(*FOREVER)
+            process = await streams.create_subprocess_exec(*FOREVER)
             getattr(process, method)()
             assert await soon(process.wait()) == -number
-        process = await asyncio.create_subprocess_exec(*FOREVER)
+        process = await streams.create_subprocess_exec(*FOREVER)
         process.send_signal(signal.SIGHUP)
         assert await soon(process.wait()) == -signal.SIGHUP
         with pytest.raises(ProcessLookupError):
@@ -91,17 +91,17 @@ def test_signals_through_the_process(run: Any) -> None:
     run(main())
 
 
-def test_many_wait_for_one(run: Any) -> None:
+def test_many_wait_for_one(run: Any, streams: Any) -> None:
     async def main() -> None:
-        process = await asyncio.create_subprocess_shell("sleep 0.1; exit 3")
+        process = await streams.create_subprocess_shell("sleep 0.1; exit 3")
         assert await soon(asyncio.gather(*(process.wait() for _ in range(5)))) == [3] * 5
 
     run(main())
 
 
-def test_wait_under_a_timeout(run: Any) -> None:
+def test_wait_under_a_timeout(run: Any, streams: Any) -> None:
     async def main() -> None:
-        process = await asyncio.create_subprocess_exec(*FOREVER)
+        process = await streams.create_subprocess_exec(*FOREVER)
         for _ in range(3):
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(process.wait(), 0.001)
@@ -111,9 +111,9 @@ def test_wait_under_a_timeout(run: Any) -> None:
     run(main())
 
 
-def test_many_children_talk_at_once(run: Any) -> None:
+def test_many_children_talk_at_once(run: Any, streams: Any) -> None:
     async def echo(number: int) -> None:
-        process = await asyncio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
+        process = await streams.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
         payload = b"%d " % number * 10_000
         assert await soon(process.communicate(payload)) == (payload, None)
 
@@ -124,9 +124,9 @@ def test_many_children_talk_at_once(run: Any) -> None:
     assert children() == []
 
 
-def test_a_child_ended_and_everything_it_wrote_is_still_there(run: Any) -> None:
+def test_a_child_ended_and_everything_it_wrote_is_still_there(run: Any, streams: Any) -> None:
     async def main() -> None:
-        process = await asyncio.create_subprocess_exec(
+        process = await streams.create_subprocess_exec(
             sys.executable, "-c", "print('x' * 10000)", stdout=PIPE
         )
         assert process.stdout is not None
@@ -138,11 +138,11 @@ def test_a_child_ended_and_everything_it_wrote_is_still_there(run: Any) -> None:
     run(main())
 
 
-@pytest.mark.parametrize("create", [asyncio.create_subprocess_exec, asyncio.create_subprocess_shell])
-def test_text_is_refused(run: Any, create: Any) -> None:
+@pytest.mark.parametrize("name", ["create_subprocess_exec", "create_subprocess_shell"])
+def test_text_is_refused(run: Any, streams: Any, name: str) -> None:
     for options in {"text": True}, {"encoding": "utf-8"}, {"errors": "strict"}, {"universal_newlines": True}:
         with pytest.raises(ValueError, match="must be"):
-            run(create("true", **options))
+            run(getattr(streams, name)("true", **options))
 
 
 def test_run_in_a_program(script: Any) -> None:
@@ -151,7 +151,7 @@ def test_run_in_a_program(script: Any) -> None:
         import asyncio
 
         async def main():
-            process = await asyncio.create_subprocess_exec("echo", "hello", stdout=asyncio.subprocess.PIPE)
+            process = await aio.create_subprocess_exec("echo", "hello", stdout=asyncio.subprocess.PIPE)
             print(await process.communicate(), process.returncode)
 
         aio.run(main(), debug=True)

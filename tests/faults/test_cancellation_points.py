@@ -234,11 +234,11 @@ def test_connecting_leaves_no_writer(loop: Any, run: Any) -> None:
             run(main(address))
 
 
-def test_open_connection_under_a_timeout_leaks_nothing(loop: Any, run: Any) -> None:
+def test_open_connection_under_a_timeout_leaks_nothing(loop: Any, run: Any, streams: Any) -> None:
     async def main() -> None:
         for _ in range(20):
             with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(asyncio.open_connection(*stalled), 0.001)
+                await asyncio.wait_for(streams.open_connection(*stalled), 0.001)
         await kernel_asked()
 
     with stalled_address() as stalled, no_socket_left():

@@ -16,7 +16,7 @@ async def children():
     async def one():
         program = "-S", "-c", "print(input())"
         pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
-        child = await asyncio.create_subprocess_exec(sys.executable, *program, **pipes)
+        child = await aio.create_subprocess_exec(sys.executable, *program, **pipes)
         output, _ = await child.communicate(b"heard\\n")
         assert output == b"heard\\n"
     await asyncio.gather(one(), one())
@@ -35,9 +35,9 @@ async def connections():
     async def echo(reader, writer):
         writer.write(await reader.readline())
         writer.close()
-    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    server = await aio.start_server(echo, "127.0.0.1", 0)
     for _ in range(10):
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        reader, writer = await aio.open_connection(*server.sockets[0].getsockname())
         writer.write(b"line\\n")
         assert await reader.read() == b"line\\n"
         writer.close()

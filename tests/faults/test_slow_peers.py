@@ -114,7 +114,7 @@ def test_a_peer_that_reads_a_little_at_a_time_gets_everything(loop: Any, run: An
     run(main())
 
 
-def test_a_peer_that_sends_a_byte_at_a_time_is_heard_whole(loop: Any, run: Any) -> None:
+def test_a_peer_that_sends_a_byte_at_a_time_is_heard_whole(loop: Any, run: Any, streams: Any) -> None:
     words = b"one byte after the other, each in a packet of its own;" * 20
 
     def send_slowly(peer: socket.socket) -> None:
@@ -124,7 +124,7 @@ def test_a_peer_that_sends_a_byte_at_a_time_is_heard_whole(loop: Any, run: Any) 
 
     async def main() -> None:
         ours, peer = connected_pair()
-        reader, writer = await asyncio.open_connection(sock=ours)
+        reader, writer = await streams.open_connection(sock=ours)
         sending = asyncio.ensure_future(in_thread(send_slowly, peer))
         for _ in range(20):
             assert await soon(reader.readuntil(b";")) == words[: len(words) // 20]
@@ -137,7 +137,7 @@ def test_a_peer_that_sends_a_byte_at_a_time_is_heard_whole(loop: Any, run: Any) 
     run(main())
 
 
-def test_a_flood_on_one_connection_does_not_starve_another(loop: Any, run: Any) -> None:
+def test_a_flood_on_one_connection_does_not_starve_another(loop: Any, run: Any, streams: Any) -> None:
     """While one peer sends without end, requests on another connection are answered."""
 
     class Swallowing(Recorder):
@@ -158,7 +158,7 @@ def test_a_flood_on_one_connection_does_not_starve_another(loop: Any, run: Any) 
         pouring = loop.run_in_executor(None, pour)
         await until(lambda: flooded.swallowed)
         ours, peer = connected_pair()
-        reader, writer = await asyncio.open_connection(sock=ours)
+        reader, writer = await streams.open_connection(sock=ours)
         for _ in range(20):
             peer.sendall(b"request\n")
             assert await asyncio.wait_for(reader.readline(), PATIENCE) == b"request\n"

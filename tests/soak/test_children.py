@@ -52,7 +52,7 @@ MEASURED = """
         await protocol.lost
 
     async def communicating(loop):
-        process = await asyncio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
+        process = await aio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
         alive.add(process)
         assert await process.communicate(b"hello") == (b"hello", None)
 

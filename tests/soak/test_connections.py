@@ -64,7 +64,7 @@ MEASURED = (
         await protocol.lost
 
     async def ask_streams(loop, address):
-        reader, writer = await asyncio.open_connection(*address)
+        reader, writer = await aio.open_connection(*address)
         alive.add(reader)
         writer.write(b"question")
         await reader.readexactly(8)
@@ -149,8 +149,8 @@ LOOPS = (
         await writer.wait_closed()
 
     async def main():
-        async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
-            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        async with await aio.start_server(handle, "127.0.0.1", 0) as server:
+            reader, writer = await aio.open_connection(*server.sockets[0].getsockname())
             writer.write(b"question\\n")
             assert await reader.readline() == b"question\\n"
             writer.close()

@@ -441,7 +441,7 @@ def test_a_collection_may_begin_while_an_object_is_made(script: Any) -> None:
                 loop.create_future().cancel()
                 await asyncio.ensure_future(asyncio.sleep(0))
                 loop.call_later(0, aio.Lock)
-                process = await asyncio.create_subprocess_exec("cat", stdin=pipe, stdout=pipe)
+                process = await aio.create_subprocess_exec("cat", stdin=pipe, stdout=pipe)
                 assert await process.communicate(b"hello") == (b"hello", None)
 
         aio.run(main())

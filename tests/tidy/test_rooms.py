@@ -38,6 +38,14 @@ PY_ROOMS: Table = {
     "coroutines": {"ffi", "interop", "exceptions"},
     "locks": {"ffi", "interop", "exceptions", "coroutines", "futures", "event_loop"},
     "queues": {"ffi", "interop", "exceptions", "coroutines", "futures", "locks"},
+    "streams": {
+        *("ffi", "interop", "exceptions", "coroutines", "futures", "locks", "event_loop"),
+        *("transports", "subprocess", "tasks"),
+    },
+    "subprocess": {
+        *("ffi", "interop", "exceptions", "coroutines", "futures", "event_loop", "tasks"),
+        "streams",
+    },
     "handles": {"ffi", "interop", "exceptions", "event_loop"},
     "futures": {"ffi", "interop", "exceptions", "coroutines", "event_loop", "tasks"},
     "tasks": {"ffi", "interop", "exceptions", "coroutines", "event_loop", "futures"},
@@ -45,7 +53,10 @@ PY_ROOMS: Table = {
     "taskgroups": {"ffi", "interop", "exceptions", "coroutines", "event_loop", "futures", "tasks"},
     "threads": {"ffi", "interop", "coroutines", "tasks"},
     "graph": {"ffi", "interop", "futures"},
-    "transports": {"ffi", "interop", "exceptions", "coroutines", "handles", "futures", "event_loop"},
+    "transports": {
+        *("ffi", "interop", "exceptions", "coroutines", "handles", "futures", "event_loop"),
+        "streams",
+    },
     "event_loop": {
         *("ffi", "interop", "exceptions", "coroutines", "handles", "futures", "tasks", "transports"),
         "all_tasks",
@@ -60,6 +71,9 @@ HUB = {
     *("TaskOptions", "NativeTimer", "TimerAction", "Alarm"),
 }
 FUTURE_OF_A_TASK = {"Task", "TaskWakeup"}
+# Received bytes go from one to the other without a Python call.
+STREAMS_OF_TRANSPORTS = {"StreamReader", "StreamReaderProtocol"}
+TRANSPORTS_OF_STREAMS = {"direct"}
 
 # The files of event_loop/ that know what a transport is.
 NAME_TRANSPORTS = {
@@ -73,6 +87,7 @@ IMPORT_ASYNCIO = {
     "interop": "its job",
     "interop/groups": "its job, in part",
     "interop/registry": "its job, for what is taken when the first loop is made",
+    "interop/streams": "its job, for streams",
     "install": "replaces the names in asyncio's modules",
     "policy": "derives classes from asyncio's",
     "event_loop/debug": "reads constants and switches at the time they are asked for",
@@ -137,6 +152,10 @@ def test_the_rest_of_the_module_names_only_the_hub_s_door() -> None:
             assert names_taken(code_of(path), "event_loop") <= HUB, shown(path)
         if room == "futures":
             assert names_taken(code_of(path), "crate::tasks") <= FUTURE_OF_A_TASK, shown(path)
+        if room == "transports":
+            assert names_taken(code_of(path), "crate::streams") <= STREAMS_OF_TRANSPORTS, shown(path)
+        if room == "streams":
+            assert names_taken(code_of(path), "crate::transports") <= TRANSPORTS_OF_STREAMS, shown(path)
 
 
 def test_few_files_of_the_loop_name_transports() -> None:

@@ -4,6 +4,7 @@ mod report;
 
 use pyo3::exceptions::{PyBaseException, PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 pub(crate) use report::Report;
 
@@ -44,6 +45,18 @@ pub(crate) fn queue_shut_down(py: Python<'_>) -> PyErr {
         Some(class) => PyErr::from_type(class.bind(py).clone(), ()),
         None => runtime("the queue was shut down"),
     }
+}
+
+/// `asyncio.IncompleteReadError(partial, expected)`.
+pub(crate) fn incomplete_read(partial: &Bound<'_, PyBytes>, expected: Option<i64>) -> PyErr {
+    let py = partial.py();
+    let class = stdlib(py).streams.incomplete_read_error.bind(py).clone();
+    PyErr::from_type(class, (partial.clone().unbind(), expected))
+}
+
+/// `asyncio.LimitOverrunError(message, consumed)`.
+pub(crate) fn limit_overrun(py: Python<'_>, message: &'static str, consumed: usize) -> PyErr {
+    PyErr::from_type(stdlib(py).streams.limit_overrun_error.bind(py).clone(), (message, consumed))
 }
 
 /// Whether `error` is a CancelledError.

@@ -136,7 +136,7 @@ fn replacements(py: Python<'_>) -> PyResult<Vec<Replacement<'_>>> {
 const POLICY: &str = "_event_loop_policy";
 
 /// What is native by now, and the module that defines it. Not every version of asyncio has all of them.
-const NATIVE: [(&str, &str); 36] = [
+const NATIVE: [(&str, &str); 48] = [
     ("asyncio.futures", "Future"),
     ("asyncio.tasks", "Task"),
     ("asyncio.events", "Handle"),
@@ -173,4 +173,16 @@ const NATIVE: [(&str, &str); 36] = [
     ("asyncio.timeouts", "Timeout"),
     ("asyncio.timeouts", "timeout"),
     ("asyncio.timeouts", "timeout_at"),
+    ("asyncio.streams", "FlowControlMixin"),
+    ("asyncio.streams", "StreamReader"),
+    ("asyncio.streams", "StreamReaderProtocol"),
+    ("asyncio.streams", "StreamWriter"),
+    ("asyncio.streams", "open_connection"),
+    ("asyncio.streams", "start_server"),
+    ("asyncio.streams", "open_unix_connection"),
+    ("asyncio.streams", "start_unix_server"),
+    ("asyncio.subprocess", "SubprocessStreamProtocol"),
+    ("asyncio.subprocess", "Process"),
+    ("asyncio.subprocess", "create_subprocess_exec"),
+    ("asyncio.subprocess", "create_subprocess_shell"),
 ];

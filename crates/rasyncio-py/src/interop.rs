@@ -5,11 +5,14 @@
 
 mod groups;
 mod registry;
+mod streams;
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
+
+pub(crate) use streams::Streams;
 
 use crate::ffi::call::call_two;
 use crate::ffi::current_task::RunningTaskPlace;
@@ -58,7 +61,7 @@ pub(crate) struct Stdlib {
     pub(crate) constants: Py<PyAny>,
     /// `sys.audit`.
     pub(crate) audit: Py<PyAny>,
-    pub(crate) stream_reader_protocol: Py<PyAny>,
+    pub(crate) streams: Streams,
     /// None where Python was built without OpenSSL.
     pub(crate) ssl: Option<Ssl>,
     pub(crate) runner_class: Py<PyAny>,
@@ -140,7 +143,7 @@ impl Stdlib {
             sendfile: Sendfile::load(py)?,
             constants: py.import("asyncio.constants")?.into_any().unbind(),
             audit: take("sys", "audit")?,
-            stream_reader_protocol: take("asyncio.streams", "StreamReaderProtocol")?,
+            streams: Streams::load(py)?,
             ssl: Ssl::load(py).ok(),
             runner_class: take("asyncio.runners", "Runner")?,
             primitives: Primitives::load(take, class)?,
@@ -281,6 +284,19 @@ impl CurrentTask {
         }
         Ok(Self::Table(table))
     }
+}
+
+/// What the `__class__` of `object` says: asyncio's class for an object of our class of that name, so that `isinstance` finds it there. A class that derives from
+/// ours is only itself.
+pub(crate) fn shown_class<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let (py, class) = (object.py(), object.get_type());
+    if class.module()? != "rasyncio" {
+        return Ok(class.into_any());
+    }
+    let (library, name) = (stdlib(py), class.name()?);
+    let name = name.to_str()?;
+    let found = library.primitives.class_of(py, name).or_else(|| library.streams.class_of(py, name));
+    Ok(found.unwrap_or_else(|| class.into_any()))
 }
 
 /// Whether `error` is one that asyncio lets through everything: SystemExit or KeyboardInterrupt.

@@ -14,6 +14,8 @@ mod locks;
 mod policy;
 mod queues;
 mod runners;
+mod streams;
+mod subprocess;
 mod taskgroups;
 mod tasks;
 mod threads;
@@ -48,6 +50,15 @@ mod _rasyncio {
     use crate::queues::{LifoQueue, PriorityQueue, Queue};
     #[pymodule_export]
     use crate::runners::{Runner, run};
+    use crate::streams::Write;
+    #[pymodule_export]
+    use crate::streams::{FlowControl, StreamReader, StreamReaderProtocol, StreamWriter};
+    #[pymodule_export]
+    use crate::streams::{open_connection, open_unix_connection, start_server, start_unix_server};
+    #[pymodule_export]
+    use crate::subprocess::{
+        Process, SubprocessStreamProtocol, create_subprocess_exec, create_subprocess_shell,
+    };
     #[pymodule_export]
     use crate::taskgroups::TaskGroup;
     use crate::tasks::GatheringFuture;
@@ -82,6 +93,7 @@ mod _rasyncio {
         crate::ffi::finalize::install::<DatagramTransport>(py);
         crate::ffi::finalize::install::<SubprocessTransport>(py);
         crate::ffi::finalize::install::<TlsTransport>(py);
+        crate::ffi::finalize::install::<StreamWriter>(py);
         crate::ffi::finalize::install::<Coroutine>(py);
         crate::ffi::slots::install_await::<Future>(py);
         crate::ffi::slots::install_await::<Task>(py);
@@ -104,6 +116,7 @@ mod _rasyncio {
         crate::threads::add(module)?;
         crate::graph::add(module)?;
         crate::taskgroups::add(py)?;
+        crate::ffi::methods::install::<Write>(py)?;
         crate::policy::add_classes(module)?;
         name_classes(module)
     }

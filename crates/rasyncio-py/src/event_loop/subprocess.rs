@@ -8,6 +8,7 @@ use pyo3::types::{PyBytes, PyDict, PyInt, PyString, PyTuple};
 use super::Loop;
 use super::children::watcher_of_program;
 use crate::coroutines::{Coroutine, wait_for};
+use crate::ffi::call::given;
 use crate::futures::Future;
 use crate::interop::{must_propagate, stdlib};
 use crate::transports::subprocess::{Command, PIPE, SubprocessTransport};
@@ -98,12 +99,6 @@ impl Loop {
             run(&event_loop, protocol_factory, command).await
         })
     }
-}
-
-/// An argument that may be left out, which is something else than None.
-#[expect(clippy::unnecessary_wraps, reason = "the form of a conversion")]
-fn given(value: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
-    Ok(Some(value.clone().unbind()))
 }
 
 /// What was given for one of the child's standard streams; PIPE unless anything was.

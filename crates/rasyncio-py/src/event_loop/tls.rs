@@ -242,7 +242,7 @@ impl Upgrade {
 /// A client may send its hello right behind the plain text: what a StreamReader holds of it belongs to TLS.
 fn hand_over_buffered(protocol: &Bound<'_, PyAny>, tls: &Bound<'_, TlsTransport>) -> PyResult<()> {
     let py = protocol.py();
-    if !protocol.is_instance(stdlib(py).stream_reader_protocol.bind(py))? {
+    if !protocol.is_instance(stdlib(py).streams.protocol_class.bind(py))? {
         return Ok(());
     }
     let reader = protocol.getattr_opt(intern!(py, "_stream_reader"))?;

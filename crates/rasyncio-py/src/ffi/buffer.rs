@@ -3,7 +3,7 @@
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyString};
 use pyo3::{ffi, intern};
 
 use super::call::{call_method_none, call_method_one};
@@ -23,6 +23,18 @@ pub(crate) fn fill<R>(object: &Bound<'_, PyAny>, fill: impl FnOnce(&mut [u8]) ->
     // this thread stays attached, so no Python code writes meanwhile.
     let memory = unsafe { std::slice::from_raw_parts_mut(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes()) };
     Ok(fill(memory))
+}
+
+/// Lets `look` see what a bytearray holds. It must not call Python, which could change that.
+pub(crate) fn look<R>(array: &Bound<'_, PyByteArray>, look: impl FnOnce(&[u8]) -> R) -> R {
+    // SAFETY: this thread stays attached and `look` runs no Python code, so nobody changes or moves the bytes before it returns.
+    look(unsafe { array.as_bytes() })
+}
+
+/// Whether there is no other reference to `object` than the caller's.
+pub(crate) fn is_unshared(object: &Bound<'_, PyByteArray>) -> bool {
+    // SAFETY: the object is alive.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) == 1 }
 }
 
 /// An `ssl.MemoryBIO`, which is OpenSSL's own buffer in memory.

@@ -1,4 +1,4 @@
-//! Calling Python without building argument tuples.
+//! Calling Python without building argument tuples, and being called without an argument.
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -99,6 +99,12 @@ fn method<'py, const N: usize>(
         unsafe { ffi::PyObject_VectorcallMethod(name.as_ptr(), arguments.as_ptr(), N, std::ptr::null_mut()) };
     // SAFETY: a call gives a new reference or NULL with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(object.py(), result) }
+}
+
+/// An argument that may be left out, which is something else than None (`from_py_with`).
+#[expect(clippy::unnecessary_wraps, reason = "the form of a conversion")]
+pub(crate) fn given<'py, T: From<Bound<'py, PyAny>>>(value: &Bound<'py, PyAny>) -> PyResult<Option<T>> {
+    Ok(Some(value.clone().into()))
 }
 
 /// The number of this thread, as `threading.get_ident()` gives it.

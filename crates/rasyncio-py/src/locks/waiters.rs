@@ -9,7 +9,7 @@ use crate::exceptions;
 use crate::ffi::cell::GilCell;
 use crate::ffi::deque;
 use crate::futures::waiting;
-use crate::interop::stdlib;
+use crate::interop::{shown_class, stdlib};
 
 /// What every primitive is (asyncio: mixins.py): bound to one loop, the one that ran when somebody had to wait for the first time.
 #[pyclass(frozen, subclass, weakref, dict, name = "_LoopBoundMixin", module = "rasyncio")]
@@ -46,14 +46,7 @@ impl LoopBound {
     /// asyncio's class, so that `isinstance` finds it there. A class that derives from ours is only itself.
     #[getter]
     fn __class__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        let py = this.py();
-        let class = this.get_type();
-        if class.module()? == "rasyncio"
-            && let Some(asyncio_class) = stdlib(py).primitives.class_of(py, class.name()?.to_str()?)
-        {
-            return Ok(asyncio_class);
-        }
-        Ok(class.into_any())
+        shown_class(this.as_any())
     }
 
     #[getter]

@@ -31,7 +31,7 @@ use pyo3::{ffi, intern};
 pub(crate) use by_address::ByAddress;
 pub(crate) use chain::wrap as wrap_future;
 pub(crate) use eager::EagerTaskFactory;
-pub(crate) use ensure::{ensure_future, running_loop};
+pub(crate) use ensure::{ensure_future, is_coroutine, running_loop, spawn};
 pub(crate) use gather::{GatheringFuture, gather};
 pub(crate) use outcome::{
     Ended, cancel, cancelling, is_done, no_longer_when_done, result_of, uncancel, when_done,

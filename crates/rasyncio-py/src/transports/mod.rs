@@ -12,6 +12,8 @@
 //!
 //! Pipes: `pipe` (what both ends share), `read_pipe`, `write_pipe`.
 //!
+//! `direct`: what transports, protocols and streams of ours say to each other without a Python call.
+//!
 //! Invariant: after each call of a protocol the transport looks at its own state again, because the protocol may have done anything to it.
 
 mod closing;
@@ -19,6 +21,7 @@ pub(crate) mod datagram;
 mod datagram_methods;
 mod datagram_receiving;
 mod datagram_sending;
+pub(crate) mod direct;
 pub(crate) mod file_sending;
 mod flow_control;
 mod life;

@@ -10,12 +10,13 @@ use pyo3::types::PyBytes;
 use pyo3::{ffi, intern};
 use rasyncio_core::reactor::Operation;
 
+use super::direct::deliver;
 use super::life::{Life, Transport};
 use super::pipe::{AnyPipe, End, Held, PipeTransport};
 use super::shared_methods::{life_methods, pipe_methods, reading_methods};
 use crate::event_loop::Loop;
 use crate::exceptions;
-use crate::ffi::call::{call_method_none, call_method_one};
+use crate::ffi::call::call_method_none;
 use crate::ffi::cell::GilCell;
 use crate::ffi::finalize::Finalize;
 use crate::futures::Future;
@@ -68,10 +69,9 @@ impl ReadPipeTransport {
         match data {
             Ok(data) if data.as_bytes().is_empty() => Self::on_end(this, protocol),
             // A protocol that raises is told of more, unlike that of a socket: asyncio.
-            Ok(data) => match call_method_one(protocol, intern!(py, "data_received"), data.as_any()) {
-                Ok(_) => Ok(()),
-                Err(error) => Self::report(this, READ_READY_RAISED, error),
-            },
+            Ok(data) => {
+                deliver(protocol, &data).or_else(|error| Self::report(this, READ_READY_RAISED, error))
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(error) => Self::fatal_error(this, exceptions::os_error(&error), Self::READ_ERROR),
         }

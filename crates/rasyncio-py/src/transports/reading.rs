@@ -8,14 +8,16 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use rasyncio_core::reactor::Token;
 
+use super::direct::deliver;
 use super::life::Transport;
 use super::tcp::TcpTransport;
 use super::tls::TlsTransport;
 use crate::event_loop::Loop;
 use crate::exceptions;
 use crate::ffi::buffer;
-use crate::ffi::call::{call_method_none, call_method_one};
+use crate::ffi::call::call_method_none;
 use crate::interop::stdlib;
+use crate::streams::{StreamReader, StreamReaderProtocol};
 
 /// How a protocol takes what arrives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,12 +28,16 @@ pub(super) enum Receiver {
     Lends,
     /// It is our own TLS.
     Tls,
+    /// It is our own and hands them on to a `StreamReader`, unless somebody gave it methods of its own.
+    Stream,
 }
 
 impl Receiver {
     pub(super) fn of(protocol: &Bound<'_, PyAny>) -> PyResult<Self> {
         Ok(if protocol.is_exact_instance_of::<TlsTransport>() {
             Self::Tls
+        } else if protocol.is_exact_instance_of::<StreamReaderProtocol>() {
+            Self::Stream
         } else if is_buffered(protocol)? {
             Self::Lends
         } else {
@@ -61,6 +67,10 @@ impl TcpTransport {
             Receiver::Copies => Self::read_copy(this, event_loop, token, protocol),
             Receiver::Lends => Self::read_into_protocol(this, event_loop, token, protocol),
             Receiver::Tls => Self::read_cipher_text(this, event_loop, token, protocol),
+            Receiver::Stream => match reader_of(protocol) {
+                Some(reader) => Self::read_stream(this, event_loop, token, protocol, &reader),
+                None => Self::read_copy(this, event_loop, token, protocol),
+            },
         }
     }
 
@@ -90,6 +100,32 @@ impl TcpTransport {
         }
     }
 
+    fn read_stream(
+        this: &Bound<'_, Self>,
+        event_loop: &Bound<'_, Loop>,
+        token: Token,
+        protocol: &Bound<'_, PyAny>,
+        reader: &Bound<'_, StreamReader>,
+    ) -> PyResult<()> {
+        let py = this.py();
+        let received = event_loop.get().with_scratch(py, |scratch| {
+            let received = event_loop.get().with_reactor(py, |reactor| reactor.receive(token, scratch))?;
+            PyResult::Ok(received.map(|count| {
+                let put = if count > 0 { reader.get().put(py, &scratch[..count]) } else { Ok(()) };
+                (count, put)
+            }))
+        })?;
+        let (count, put) = match received {
+            Ok(received) => received,
+            Err(error) => return Self::read_failed(this, &error),
+        };
+        if count == 0 {
+            return Self::read_end(this, protocol);
+        }
+        put.and_then(|()| StreamReader::on_fed(reader))
+            .or_else(|error| Self::fatal_error(this, error, DATA_RECEIVED_FAILED))
+    }
+
     fn read_copy(
         this: &Bound<'_, Self>,
         event_loop: &Bound<'_, Loop>,
@@ -106,13 +142,7 @@ impl TcpTransport {
             Ok(data) => data,
             Err(error) => return Self::read_failed(this, &error),
         };
-        match call_method_one(protocol, intern!(py, "data_received"), data.as_any()) {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                let message = "Fatal error: protocol.data_received() call failed.";
-                Self::fatal_error(this, error, message)
-            }
-        }
+        deliver(protocol, &data).or_else(|error| Self::fatal_error(this, error, DATA_RECEIVED_FAILED))
     }
 
     fn read_into_protocol(
@@ -173,6 +203,12 @@ impl TcpTransport {
     }
 }
 
+/// The reader that bytes are for, if the protocol and the reader are ours and plain.
+#[inline]
+fn reader_of<'py>(protocol: &Bound<'py, PyAny>) -> Option<Bound<'py, StreamReader>> {
+    StreamReaderProtocol::reader_for(StreamReaderProtocol::plain(protocol)?)
+}
+
 /// What the protocol's `get_buffer()` gives; an error if it has no room.
 fn lent_memory<'py>(protocol: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = protocol.py();
@@ -182,3 +218,5 @@ fn lent_memory<'py>(protocol: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>
     }
     Ok(memory)
 }
+
+const DATA_RECEIVED_FAILED: &str = "Fatal error: protocol.data_received() call failed.";

@@ -9,6 +9,7 @@ use super::engine::{Outcome, RECORD};
 use super::{Phase, TlsTransport, Told};
 use crate::ffi::call::{call_method_none, call_method_one};
 use crate::interop::{must_propagate, stdlib};
+use crate::transports::direct::deliver;
 
 /// How far reading got.
 enum Read {
@@ -145,7 +146,7 @@ impl TlsTransport {
         };
         if let Some(first) = first {
             let data = if rest.is_empty() { first } else { joined(py, &first, &rest)? };
-            call_method_one(protocol, intern!(py, "data_received"), data.as_any())?;
+            deliver(protocol, &data)?;
         }
         read
     }

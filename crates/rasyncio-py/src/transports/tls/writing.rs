@@ -38,7 +38,7 @@ enum Piece {
 }
 
 impl TlsTransport {
-    pub(super) fn write(this: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(in crate::transports) fn write(this: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         if !is_bytes_like(data) {
             let name = data.get_type().name()?;
             return Err(PyTypeError::new_err(format!("data: expecting a bytes-like instance, got {name}")));

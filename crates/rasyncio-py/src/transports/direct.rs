@@ -1,0 +1,50 @@
+//! What protocols and streams of ours and transports of ours say to each other without a Python call. Anybody else's are called by name.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::life::Transport;
+use super::tcp::TcpTransport;
+use super::tls::TlsTransport;
+use crate::ffi::call::{call_method_none, call_method_one};
+use crate::streams::StreamReaderProtocol;
+
+/// `transport.write(data)`.
+#[inline]
+pub(crate) fn write(transport: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    if let Ok(stream) = transport.cast_exact::<TcpTransport>() {
+        return TcpTransport::write(stream, data);
+    }
+    if let Ok(tls) = transport.cast_exact::<TlsTransport>() {
+        return TlsTransport::write(tls, data);
+    }
+    call_method_one(transport, intern!(transport.py(), "write"), data).map(drop)
+}
+
+/// `transport.is_closing()`.
+#[inline]
+pub(crate) fn is_closing(transport: &Bound<'_, PyAny>) -> PyResult<bool> {
+    match transport.cast_exact::<TcpTransport>() {
+        Ok(stream) => Ok(is_stream_closing(stream)),
+        Err(_) => call_method_none(transport, intern!(transport.py(), "is_closing"))?.is_truthy(),
+    }
+}
+
+/// Whether it can be said without a Python call that the transport is closing.
+pub(crate) fn is_known_to_close(transport: &Bound<'_, PyAny>) -> bool {
+    transport.cast_exact::<TcpTransport>().is_ok_and(is_stream_closing)
+}
+
+fn is_stream_closing(stream: &Bound<'_, TcpTransport>) -> bool {
+    stream.get().life(stream.py(), |life| life.closing)
+}
+
+/// `protocol.data_received(data)`.
+#[inline]
+pub(super) fn deliver(protocol: &Bound<'_, PyAny>, data: &Bound<'_, PyBytes>) -> PyResult<()> {
+    match StreamReaderProtocol::plain(protocol) {
+        Some(protocol) => StreamReaderProtocol::received(protocol, data),
+        None => call_method_one(protocol, intern!(data.py(), "data_received"), data.as_any()).map(drop),
+    }
+}
