@@ -289,6 +289,23 @@ def test_initializing_twice_starts_afresh(loop: Any, implementation: Any) -> Non
     assert not future.done()
 
 
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="refused from 3.15 on")
+def test_initializing_twice_is_refused(loop: Any, implementation: Any) -> None:
+    class Mine(implementation.future_type):  # type: ignore[misc]
+        pass
+
+    work = asyncio.sleep(0)
+    task = implementation.task_type(work, loop=loop)
+    for made, arguments in (
+        (implementation.future_type(loop=loop), ()),
+        (Mine(loop=loop), ()),
+        (task, (work,)),
+    ):
+        with pytest.raises(RuntimeError, match=f"{type(made).__qualname__} object is already initialized"):
+            made.__init__(*arguments, loop=loop)
+    loop.run_until_complete(task)
+
+
 def test_the_class_is_generic_in_annotations(implementation: Any) -> None:
     assert implementation.future_type[int].__args__ == (int,)
 

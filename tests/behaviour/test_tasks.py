@@ -182,6 +182,18 @@ def test_context_none_means_a_copy(loop: Any) -> None:
     assert variable.get() == "unset"
 
 
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="until then it fails the first step")
+def test_what_is_no_context_is_refused(loop: Any, implementation: Any) -> None:
+    for make in (
+        loop.create_task,
+        lambda work, context: implementation.task_type(work, loop=loop, context=context),
+    ):
+        work = answer()
+        with pytest.raises(TypeError, match=r"a contextvars\.Context was expected, got int"):
+            make(work, context=5)
+        work.close()
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="Task.get_context came with 3.12")
 def test_get_context(loop: Any) -> None:
     context = contextvars.copy_context()

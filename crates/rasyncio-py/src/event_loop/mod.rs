@@ -407,7 +407,7 @@ fn backend_choice() -> PyResult<BackendChoice> {
 #[pymethods]
 impl Loop {
     #[new]
-    #[pyo3(signature = (*args, **kwargs))]
+    #[pyo3(signature = (*args, **kwargs), text_signature = "()")]
     fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         // The arguments are for the `__init__` of a subclass.
         let _ = (args, kwargs);

@@ -15,7 +15,7 @@ use super::{Loop, Ready};
 use crate::exceptions;
 use crate::ffi::call::call_method_none;
 use crate::ffi::methods::{Arguments, FastMethod};
-use crate::ffi::{context, send};
+use crate::ffi::send;
 use crate::futures::Future;
 use crate::handles::{Handle, TimerHandle, When};
 use crate::interop::stdlib;
@@ -374,10 +374,7 @@ impl Loop {
         {
             return Err(PyTypeError::new_err(format!("a coroutine was expected, got {}", coroutine.repr()?)));
         }
-        let context = match options.context {
-            Some(context) => context.unbind(),
-            None => context::copy_current(py)?,
-        };
+        let context = Task::context_for(py, options.context.as_ref())?;
         let task = Task::make(this, coroutine.clone().unbind(), options.name.as_ref(), context)?;
         let eager = match options.eager_start {
             Some(eager) => eager.is_truthy()?,

@@ -1,5 +1,6 @@
 //! `contextvars.Context`: copying the current one and running code inside of one.
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -10,6 +11,16 @@ pub(crate) fn copy_current(py: Python<'_>) -> PyResult<Py<PyAny>> {
     let context = unsafe { ffi::PyContext_CopyCurrent() };
     // SAFETY: the call gave a new reference, or NULL with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(py, context) }.map(Bound::unbind)
+}
+
+/// The context itself; TypeError when it is none.
+pub(crate) fn checked(context: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    // SAFETY: the object is alive during the call, which looks at its type only.
+    if unsafe { ffi::PyContext_CheckExact(context.as_ptr()) } == 0 {
+        let kind = context.get_type().fully_qualified_name()?;
+        return Err(PyTypeError::new_err(format!("a contextvars.Context was expected, got {kind}")));
+    }
+    Ok(context.clone().unbind())
 }
 
 /// Runs `body` inside of `context`, as `context.run(body)`.

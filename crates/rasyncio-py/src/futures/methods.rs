@@ -23,7 +23,7 @@ type ShownCallback = (Py<PyAny>, Option<Py<PyAny>>);
 #[pymethods]
 impl Future {
     #[new]
-    #[pyo3(signature = (*args, **kwargs))]
+    #[pyo3(signature = (*args, **kwargs), text_signature = "(*, loop=None)")]
     fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         // The arguments are for `__init__`, which a subclass may define with others.
         let _ = (args, kwargs);
@@ -32,10 +32,11 @@ impl Future {
 
     /// Parameters: `loop`, the event loop (default: the running one, or the policy's).
     #[pyo3(signature = (*, r#loop = None))]
-    fn __init__(&self, py: Python<'_>, r#loop: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    fn __init__(this: &Bound<'_, Self>, r#loop: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        Self::check_may_initialise(this)?;
         match r#loop {
-            Some(event_loop) => self.initialise(event_loop),
-            None => self.initialise(&crate::event_loop::current_loop(py)?),
+            Some(event_loop) => this.get().initialise(event_loop),
+            None => this.get().initialise(&crate::event_loop::current_loop(this.py())?),
         }
     }
 

@@ -112,6 +112,16 @@ impl Future {
         Err(exceptions::runtime("Future object is not initialized."))
     }
 
+    /// RuntimeError when `__init__` ran before: asyncio's answer from 3.15 on, where it started afresh until then.
+    pub(crate) fn check_may_initialise(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        if py.version_info() < (3, 15) || this.get().check_initialised(py).is_err() {
+            return Ok(());
+        }
+        let name = this.get_type().fully_qualified_name()?;
+        Err(exceptions::runtime(format!("{name} object is already initialized")))
+    }
+
     /// InvalidStateError when `__init__` never ran: asyncio's answer where there cannot be a result.
     #[inline]
     fn check_may_be_done(&self, py: Python<'_>) -> PyResult<()> {

@@ -9,14 +9,17 @@ use pyo3::types::{PyDict, PyGenericAlias, PyString, PyTuple, PyType};
 use super::{Name, Task, TaskState, step};
 use crate::event_loop::{self, Loop, Ready};
 use crate::ffi::cell::GilCell;
-use crate::ffi::{context, finalize};
+use crate::ffi::finalize;
 use crate::futures::{Future, with_own_name};
 use crate::interop::stdlib;
 
 #[pymethods]
 impl Task {
     #[new]
-    #[pyo3(signature = (*args, **kwargs))]
+    #[pyo3(
+        signature = (*args, **kwargs),
+        text_signature = "(coro, *, loop=None, name=None, context=None, eager_start=False)"
+    )]
     fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyClassInitializer<Self> {
         // The arguments are for `__init__`, which a subclass may define with others.
         let _ = (args, kwargs);
@@ -35,10 +38,11 @@ impl Task {
         coro: &Bound<'_, PyAny>,
         r#loop: Option<&Bound<'_, PyAny>>,
         name: Option<&Bound<'_, PyAny>>,
-        context: Option<Py<PyAny>>,
+        context: Option<Bound<'_, PyAny>>,
         #[pyo3(from_py_with = PyAnyMethods::is_truthy)] eager_start: bool,
     ) -> PyResult<()> {
         let py = this.py();
+        Future::check_may_initialise(this.as_super())?;
         if !stdlib(py).coroutines.iscoroutine.bind(py).call1((coro,))?.is_truthy()? {
             return Err(PyTypeError::new_err(format!("a coroutine was expected, got {}", coro.repr()?)));
         }
@@ -47,10 +51,7 @@ impl Task {
             None => event_loop::current_loop(py)?,
         };
         this.as_super().get().initialise(&event_loop)?;
-        let context = match context {
-            Some(context) => context,
-            None => context::copy_current(py)?,
-        };
+        let context = Self::context_for(py, context.as_ref())?;
         let fresh = TaskState::of(coro.clone().unbind(), Name::of(name)?, context);
         drop(this.get().state.replace(py, fresh));
         Self::start(this, &event_loop, eager_start)

@@ -45,6 +45,7 @@ pub(crate) use wakeup::{TaskStep, TaskWakeup};
 use crate::coroutines::CoroutineFunction;
 use crate::event_loop::Loop;
 use crate::ffi::cell::GilCell;
+use crate::ffi::context;
 use crate::ffi::finalize::{Finalize, Released};
 use crate::ffi::functions;
 use crate::ffi::slots::AwaitSlot;
@@ -154,6 +155,17 @@ impl Task {
         let state = TaskState::of(coroutine, Name::of(name)?, context);
         let task = Self { state: GilCell::new(state) };
         Bound::new(py, PyClassInitializer::from(future).add_subclass(task))
+    }
+
+    /// The context that a task was given, or else a copy of the current one.
+    #[inline]
+    pub(crate) fn context_for(py: Python<'_>, given: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+        match given {
+            // asyncio: until 3.14 what is no context fails the first step.
+            Some(given) if py.version_info() >= (3, 15) => context::checked(given),
+            Some(given) => Ok(given.clone().unbind()),
+            None => context::copy_current(py),
+        }
     }
 
     #[inline]

@@ -255,6 +255,11 @@ impl TlsTransport {
     }
 
     #[getter]
+    fn _app_reading_paused(&self, py: Python<'_>) -> bool {
+        !self.is_reading(py)
+    }
+
+    #[getter]
     fn _app_transport(this: Py<Self>) -> Py<Self> {
         this
     }
