@@ -38,6 +38,7 @@ VAIN = {"datagram endpoint": {"can_write_eof", "write", "write_eof", "writelines
 OTHER_SIGNATURES = {
     "EventLoop": "our loop asks the kernel itself: there is no selector to choose",
     "Server": "a server is made by its loop",
+    "eager_task_factory": "an object to call, of which the interpreter does not show with what",
 }
 
 # Parameters that came with a later version: shown on every one, refused with asyncio's TypeError before.
@@ -122,6 +123,8 @@ def signature_of(thing: Any, *, bound: bool) -> inspect.Signature | None:
     parameters = list(signature.parameters.values())
     if not bound and parameters and parameters[0].name in ("self", "$self"):
         parameters = parameters[1:]
+    # Annotations are for the stubs to say.
+    parameters = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
     return signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
 
 

@@ -327,8 +327,12 @@ pub(crate) struct CreateTaskInGroup;
 impl FastMethod for CreateTaskInGroup {
     type Class = TaskGroup;
     const NAME: &'static CStr = c"create_task";
-    const DOCUMENTATION: &'static CStr =
-        c"create_task($self, coro, *, name=None, context=None, **kwargs)\n--\n\n\
+    #[cfg(not(Py_3_14))]
+    const DOCUMENTATION: &'static CStr = c"create_task($self, coro, *, name=None, context=None)\n--\n\n\
+        Starts a task that belongs to the group, and returns it.\n\n\
+        Parameters as of `asyncio.create_task()`. Raises RuntimeError before the block, after it, and once the group is being cancelled.";
+    #[cfg(Py_3_14)]
+    const DOCUMENTATION: &'static CStr = c"create_task($self, coro, **kwargs)\n--\n\n\
         Starts a task that belongs to the group, and returns it.\n\n\
         Parameters as of `asyncio.create_task()`. Raises RuntimeError before the block, after it, and once the group is being cancelled.";
 

@@ -127,10 +127,14 @@ pub(crate) struct CreateTaskFunction;
 
 impl Function for CreateTaskFunction {
     const NAME: &'static CStr = c"create_task";
-    const DOCUMENTATION: &'static CStr = c"create_task(coro, *, name=None, context=None, **kwargs)\n--\n\n\
+    #[cfg(not(Py_3_14))]
+    const DOCUMENTATION: &'static CStr = c"create_task(coro, *, name=None, context=None)\n--\n\n\
         Schedules a coroutine as a task of the running loop and returns the task.\n\n\
-        Parameters: `name`, `context` (default: a copy of the current one); from 3.14 on, others are handed to the loop. Raises RuntimeError when no \
-        loop runs.";
+        Parameters: `name`, `context` (default: a copy of the current one). Raises RuntimeError when no loop runs.";
+    #[cfg(Py_3_14)]
+    const DOCUMENTATION: &'static CStr = c"create_task(coro, **kwargs)\n--\n\n\
+        Schedules a coroutine as a task of the running loop and returns the task.\n\n\
+        Parameters: `name`, `context` (default: a copy of the current one); others are handed to the loop. Raises RuntimeError when no loop runs.";
 
     #[inline]
     fn call<'py>(py: Python<'py>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
