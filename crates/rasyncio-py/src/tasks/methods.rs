@@ -38,7 +38,7 @@ impl Task {
         coro: &Bound<'_, PyAny>,
         r#loop: Option<&Bound<'_, PyAny>>,
         name: Option<&Bound<'_, PyAny>>,
-        context: Option<Bound<'_, PyAny>>,
+        context: Option<&Bound<'_, PyAny>>,
         #[pyo3(from_py_with = PyAnyMethods::is_truthy)] eager_start: bool,
     ) -> PyResult<()> {
         let py = this.py();
@@ -51,7 +51,7 @@ impl Task {
             None => event_loop::current_loop(py)?,
         };
         this.as_super().get().initialise(&event_loop)?;
-        let context = Self::context_for(py, context.as_ref())?;
+        let context = Self::context_for(py, context)?;
         let fresh = TaskState::of(coro.clone().unbind(), Name::of(name)?, context);
         drop(this.get().state.replace(py, fresh));
         Self::start(this, &event_loop, eager_start)
