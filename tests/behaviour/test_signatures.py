@@ -28,6 +28,8 @@ from tls_peers import tls_connection
 MORE = {
     "EventLoop": {"backend", "slow_callback_duration"},
     "Condition": {"acquire", "locked", "release"},
+    "Process": {"pid", "stderr", "stdin", "stdout"},
+    "SubprocessStreamProtocol": {"stderr", "stdin", "stdout"},
     "loop": {"backend"},
 }
 # The size of asyncio's reads, which is public by the lack of an underscore.
