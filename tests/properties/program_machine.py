@@ -160,6 +160,9 @@ class Machine:
                 break
             for each in pending:
                 each.cancel()
+            if self.condition.locked():
+                # Whoever was notified waits for the lock whatever happens.
+                self.condition.release()
             self.turn += 1
             self.loop.call_soon(self.loop.stop)
             self.loop.run_forever()

@@ -89,6 +89,12 @@ impl<'py> Arguments<'_, 'py> {
         Ok(self.value(0))
     }
 
+    /// Whether nothing was given.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
     /// How many positional arguments there are.
     #[inline]
     pub(crate) fn positional(&self) -> usize {

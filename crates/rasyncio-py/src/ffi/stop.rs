@@ -34,24 +34,35 @@ mod kept {
     use super::{Bound, PyAny, PyAnyMethods, PyStopIteration, Python};
     use crate::ffi::cell::GilCell;
 
-    /// The exception that is used again, NULL before the first use; the reference is ours.
-    struct Kept(*mut ffi::PyStopIterationObject);
+    struct Kept {
+        /// The exception that is used again, NULL before the first use; the reference is ours.
+        exception: *mut ffi::PyStopIterationObject,
+        /// There is something in it to let go of.
+        is_full: bool,
+    }
 
     // SAFETY: reached through the cell only, by attached threads.
     unsafe impl Send for Kept {}
 
-    static KEPT: GilCell<Kept> = GilCell::new(Kept(null_mut()));
+    static KEPT: GilCell<Kept> = GilCell::new(Kept { exception: null_mut(), is_full: false });
 
     /// Raises `StopIteration(value)`.
     #[inline]
     pub(crate) fn raise(value: &Bound<'_, PyAny>) {
         let py = value.py();
-        let Kept(kept) = KEPT.with(py, |kept| Kept(kept.0));
+        let is_full = !lives_for_ever(value);
+        let kept = KEPT.with(py, |kept| {
+            kept.is_full = is_full;
+            kept.exception
+        });
         let exception = if is_free(kept) { kept } else { make(py) };
         if exception.is_null() {
             return;
         }
         let old = fill(exception, value);
+        if is_full {
+            track_arguments(exception);
+        }
         // SAFETY: the exception is ours and alive.
         let reference = unsafe { ffi::Py_NewRef(exception.cast()) };
         // SAFETY: the call takes over the reference that was made.
@@ -62,9 +73,34 @@ mod kept {
     /// Lets go of the last value, which whoever awaited has by now.
     #[inline]
     pub(crate) fn forget(py: Python<'_>) {
-        let Kept(kept) = KEPT.with(py, |kept| Kept(kept.0));
-        if is_free(kept) {
-            drop(fill(kept, &py.None().into_bound(py)));
+        let full = KEPT.with(py, |kept| std::mem::take(&mut kept.is_full).then_some(kept.exception));
+        if let Some(exception) = full
+            && is_free(exception)
+        {
+            drop(fill(exception, &py.None().into_bound(py)));
+        }
+    }
+
+    /// None, True, small numbers and the like.
+    #[inline]
+    fn lives_for_ever(value: &Bound<'_, PyAny>) -> bool {
+        // SAFETY: the object is alive.
+        let count = unsafe { ffi::Py_REFCNT(value.as_ptr()) };
+        count >= MORE_THAN_CAN_BE
+    }
+
+    /// The interpreter gives objects that never die a count which no other can reach.
+    const MORE_THAN_CAN_BE: ffi::Py_ssize_t = 1 << 30;
+
+    /// The collector takes a tuple off its list that holds nothing of interest; this one has something in it again.
+    #[inline]
+    fn track_arguments(exception: *mut ffi::PyStopIterationObject) {
+        // SAFETY: the exception is ours and alive.
+        let arguments = unsafe { (*exception).args };
+        // SAFETY: an exception has a tuple of arguments, always.
+        if unsafe { ffi::PyObject_GC_IsTracked(arguments) } == 0 {
+            // SAFETY: as above; the tuple is whole.
+            unsafe { ffi::PyObject_GC_Track(arguments.cast()) };
         }
     }
 
@@ -82,12 +118,6 @@ mod kept {
         let argument = unsafe { ffi::PyTuple_GET_ITEM(exception.args, 0) };
         // SAFETY: as above; the reference that the tuple owned is taken over below.
         unsafe { ffi::PyTuple_SET_ITEM(exception.args, 0, value.clone().into_ptr()) };
-        // The collector takes a tuple off its list that holds nothing of interest.
-        // SAFETY: as above.
-        if unsafe { ffi::PyObject_GC_IsTracked(exception.args) } == 0 {
-            // SAFETY: as above; the tuple is whole.
-            unsafe { ffi::PyObject_GC_Track(exception.args.cast()) };
-        }
         // SAFETY: it was not NULL, and the exception owned a reference, which is ours now.
         let old = unsafe { Bound::from_owned_ptr(py, old) };
         // SAFETY: likewise of the tuple.
@@ -129,7 +159,7 @@ mod kept {
         match py.get_type::<PyStopIteration>().call1((py.None(),)) {
             Ok(made) => {
                 let made = made.into_ptr().cast::<ffi::PyStopIterationObject>();
-                let Kept(old) = KEPT.with(py, |kept| std::mem::replace(kept, Kept(made)));
+                let old = KEPT.with(py, |kept| std::mem::replace(&mut kept.exception, made));
                 // SAFETY: the cell owned a reference.
                 drop(unsafe { Bound::from_owned_ptr_or_opt(py, old.cast()) });
                 made

@@ -166,7 +166,8 @@ pub(crate) fn wake(future: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyRes
     }
     match future.cast_exact::<Future>() {
         Ok(future) => Future::finish(future, value.clone().unbind())?,
-        Err(_) => drop(call_method_one(future, intern!(future.py(), "set_result"), value)?),
+        // Another library's code: PyO3 may not know that the thread is attached.
+        Err(_) => Python::attach(|py| call_method_one(future, intern!(py, "set_result"), value).map(drop))?,
     }
     Ok(true)
 }

@@ -2,6 +2,8 @@
 
 mod wait;
 
+use std::ffi::CStr;
+
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -18,7 +20,7 @@ use crate::coroutines::Coroutine;
 use crate::exceptions;
 use crate::ffi::call::call_method_none;
 use crate::ffi::cell::GilCell;
-use crate::ffi::methods::Light;
+use crate::ffi::methods::{self, Arguments, FastMethod, Light};
 
 /// Tasks wait until another one notifies them; all of them hold a lock when they look at what they share.
 ///
@@ -135,6 +137,7 @@ impl Condition {
 impl Condition {
     /// Adds the methods that programs call all the time.
     pub(super) fn add_methods(py: Python<'_>) -> PyResult<()> {
+        methods::install::<Notify>(py)?;
         Light::<Self>::to_class(py)
             .alone(
                 c"acquire",
@@ -217,12 +220,6 @@ impl Condition {
         Coroutine::of(this.py(), "Condition.wait_for", WaitFor::new(this, predicate))
     }
 
-    /// Wakes the first `n` tasks that wait; they go on when they get the lock. RuntimeError when nobody holds the lock.
-    #[pyo3(signature = (n = 1))]
-    fn notify(&self, py: Python<'_>, n: isize) -> PyResult<()> {
-        self.wake(py, usize::try_from(n).unwrap_or(0))
-    }
-
     fn __repr__(this: &Bound<'_, Self>) -> PyResult<String> {
         let py = this.py();
         let state = if this.get().guard(py)?.is_locked()? { "locked" } else { "unlocked" };
@@ -247,5 +244,30 @@ impl Condition {
     fn __clear__(&self, py: Python<'_>) {
         self.waiters.clear(py);
         drop(self.lock.take(py));
+    }
+}
+
+/// `Condition.notify()`.
+struct Notify;
+
+impl FastMethod for Notify {
+    type Class = Condition;
+    const NAME: &'static CStr = c"notify";
+    const DOCUMENTATION: &'static CStr = c"notify($self, n=1)\n--\n\n\
+        Wakes the first `n` tasks that wait; they go on when they get the lock. RuntimeError when nobody holds the lock.";
+    const IS_LIGHT: bool = true;
+
+    #[inline]
+    fn call<'py>(
+        this: &Bound<'py, Condition>,
+        arguments: &Arguments<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let count = if arguments.is_empty() {
+            1
+        } else {
+            let given: isize = arguments.one("Condition.notify", "n")?.extract()?;
+            usize::try_from(given).unwrap_or(0)
+        };
+        none(this.py(), this.get().wake(this.py(), count))
     }
 }

@@ -127,11 +127,11 @@ impl Waiters {
         if deque::len(&deque)? == 0 {
             return Ok(true);
         }
+        // Whoever waits at the head is hardly ever a cancelled one.
+        if !waiting::is_cancelled(&deque::first(&deque)?)? {
+            return Ok(false);
+        }
         Python::attach(|_| {
-            // Whoever waits at the head is hardly ever a cancelled one.
-            if !waiting::is_cancelled(&deque::first(&deque)?)? {
-                return Ok(false);
-            }
             for future in deque.try_iter()? {
                 if !waiting::is_cancelled(&future?)? {
                     return Ok(false);
@@ -148,7 +148,7 @@ impl Waiters {
             return Ok(());
         };
         if deque::len(&deque)? > 0 {
-            Python::attach(|_| waiting::wake(&deque::first(&deque)?, value))?;
+            waiting::wake(&deque::first(&deque)?, value)?;
         }
         Ok(())
     }
@@ -162,19 +162,17 @@ impl Waiters {
         if limit == 0 || deque::len(&deque)? == 0 {
             return Ok(0);
         }
-        Python::attach(|_| {
-            if limit == 1 && waiting::wake(&deque::first(&deque)?, value)? {
-                return Ok(1);
+        if limit == 1 && waiting::wake(&deque::first(&deque)?, value)? {
+            return Ok(1);
+        }
+        let mut woken = 0;
+        for future in deque.try_iter()? {
+            woken += usize::from(waiting::wake(&future?, value)?);
+            if woken == limit {
+                break;
             }
-            let mut woken = 0;
-            for future in deque.try_iter()? {
-                woken += usize::from(waiting::wake(&future?, value)?);
-                if woken == limit {
-                    break;
-                }
-            }
-            Ok(woken)
-        })
+        }
+        Ok(woken)
     }
 
     /// Takes the first one out who is not done yet, and wakes that one: for queues.
@@ -184,7 +182,7 @@ impl Waiters {
             return Ok(());
         };
         while deque::len(&deque)? > 0 {
-            if Python::attach(|_| waiting::wake(&deque::popleft(&deque)?, value))? {
+            if waiting::wake(&deque::popleft(&deque)?, value)? {
                 break;
             }
         }
