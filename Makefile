@@ -90,7 +90,7 @@ lint-types: $(ENVIRONMENT)/.test $(WHEEL)
 	$(MYPY) python
 	MYPYPATH=tests/ecosystem $(MYPY) examples
 	MYPYPATH=tests $(MYPY) tests/*.py tests/behaviour
-	for folder in conformance ecosystem examples faults properties soak tidy; do \
+	for folder in conformance ecosystem examples faults foreign properties soak tidy; do \
 		MYPYPATH=tests:tests/tidy $(MYPY) tests/$$folder; \
 	done
 	$(MYPY) tests/typing/test_types.py
@@ -127,6 +127,10 @@ conformance: $(ENVIRONMENT)/.test $(WHEEL) ## CPython's own test.test_asyncio on
 .PHONY: ecosystem
 ecosystem: $(ENVIRONMENT)/.test $(WHEEL) ## Real clients and servers: aiohttp, aiomysql with MariaDB
 	$(PYTEST) tests/ecosystem $(ARGS)
+
+.PHONY: foreign
+foreign: $(ENVIRONMENT)/.test $(WHEEL) ## The test suites of anyio, uvicorn and aiohttp on both; ARGS="anyio -x"
+	$(PY) -m tests.foreign --folder .cache/foreign/$(TAG) --pip $(TOOLS)/bin/python $(ARGS)
 
 .PHONY: soak
 soak: $(ENVIRONMENT)/.test $(WHEEL) ## Memory and descriptors stay flat; RASYNCIO_SOAK=10 does ten times as much

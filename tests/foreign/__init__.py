@@ -1,0 +1,1 @@
+"""The test suites of other projects, from their source distributions, run on asyncio and on rasyncio."""
