@@ -340,3 +340,17 @@ def test_create_task_has_no_such_option_yet(loop: Any) -> None:
     with pytest.raises(TypeError):
         loop.create_task(coroutine, eager_start=True)
     coroutine.close()
+
+
+@needs_eager_factory
+def test_an_eager_factory_shows_what_makes_its_tasks(implementation: Any) -> None:
+    """anyio tells an eager factory by its code, and calls what stands in its closure itself."""
+    aio: Any = implementation.module
+
+    def construct(coro: Any, **options: Any) -> Any:
+        raise NotImplementedError
+
+    made = aio.create_eager_task_factory(construct)
+    assert made.__code__ is aio.eager_task_factory.__code__
+    assert made.__closure__[0].cell_contents is construct
+    assert aio.eager_task_factory.__closure__[0].cell_contents is aio.Task

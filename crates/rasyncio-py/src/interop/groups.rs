@@ -116,6 +116,10 @@ pub(crate) struct Coroutines {
     pub(crate) inspect_mark: Option<Py<PyAny>>,
     /// And to asyncio.
     pub(crate) asyncio_mark: Py<PyAny>,
+    /// The code of asyncio's eager task factories, by which libraries tell them; they came with 3.12.
+    pub(crate) eager_factory_code: Option<Py<PyAny>>,
+    /// `types.CellType`.
+    pub(crate) cell_class: Py<PyAny>,
 }
 
 /// What rasyncio uses of `concurrent.futures`.
@@ -237,8 +241,16 @@ impl Coroutines {
         };
         // The public name warns from 3.14 on.
         let is_function = if cfg!(Py_3_14) { "_iscoroutinefunction" } else { "iscoroutinefunction" };
+        let types = py.import("types")?;
+        let eager_factory = py.import("asyncio.tasks")?.getattr_opt("eager_task_factory")?;
+        let eager_factory_code = match eager_factory {
+            Some(factory) => factory.getattr_opt("__code__")?.map(Bound::unbind),
+            None => None,
+        };
         Ok(Self {
-            class: py.import("types")?.getattr("CoroutineType")?.unbind(),
+            class: types.getattr("CoroutineType")?.unbind(),
+            eager_factory_code,
+            cell_class: types.getattr("CellType")?.unbind(),
             iscoroutine: coroutines.getattr("iscoroutine")?.unbind(),
             iscoroutinefunction: coroutines.getattr(is_function)?.unbind(),
             inspect_mark: mark.map(Bound::unbind),

@@ -5,11 +5,12 @@ use std::ffi::CStr;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 
 use super::Task;
 use crate::ffi::functions::{self, Function, Parameters};
 use crate::ffi::methods::Arguments;
+use crate::interop::stdlib;
 
 /// What `create_eager_task_factory()` returns.
 #[pyclass(frozen, weakref, name = "EagerTaskFactory", module = "rasyncio")]
@@ -56,6 +57,19 @@ impl EagerTaskFactory {
     #[getter]
     fn __qualname__(&self) -> &'static str {
         "create_eager_task_factory.<locals>.factory"
+    }
+
+    /// That of asyncio's factories: anyio tells an eager one by it.
+    #[getter]
+    fn __code__(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        stdlib(py).coroutines.eager_factory_code.as_ref().map(|code| code.clone_ref(py))
+    }
+
+    /// As in asyncio, one cell that holds what makes the tasks.
+    #[getter]
+    fn __closure__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let cell = stdlib(py).coroutines.cell_class.bind(py).call1((&self.constructor,))?;
+        PyTuple::new(py, [cell])
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
