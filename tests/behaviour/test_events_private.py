@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from typing import Any
 
+import pytest
+from datagram_peers import ended, endpoint
 from net_peers import PATIENCE, Recorder, closed, soon, transport_to_peer
+from tls_peers import tls_closed, tls_transport_to_peer
 from turns import Trace, turn
 
 
@@ -106,3 +111,39 @@ def test_a_transport_shows_its_socket(run: Any) -> None:
         assert inside._sock is None
 
     run(main())
+
+
+@pytest.mark.parametrize("kind", ["stream", "datagrams", "tls"])
+def test_a_transport_takes_attributes_methods_among_them(run: Any, kind: str) -> None:
+    """Test suites put a function of their own in the place of `write()`."""
+    name = "sendto" if kind == "datagrams" else "write"
+
+    def replace(transport: Any) -> Any:
+        written: list[bytes] = []
+        setattr(transport, name, written.append)
+        getattr(transport, name)(b"not sent")
+        assert written == [b"not sent"]
+        transport.itself = transport
+        return weakref.ref(transport)
+
+    async def main() -> Any:
+        protocol: Any = Recorder()
+        if kind == "stream":
+            transport, peer = await transport_to_peer(protocol)
+            reference = replace(transport)
+            await closed(transport, protocol, peer)
+        elif kind == "tls":
+            transport, tls_peer = await tls_transport_to_peer(protocol)
+            reference = replace(transport)
+            await tls_closed(transport, protocol, tls_peer)
+        else:
+            datagrams, protocol = await endpoint()
+            reference = replace(datagrams)
+            await ended(datagrams, protocol)
+        assert protocol.calls == ["connection_made", "connection_lost"]
+        protocol.transport = None
+        return reference
+
+    reference = run(main())
+    gc.collect()
+    assert reference() is None

@@ -320,3 +320,47 @@ def test_rasyncio_in_place_of_asyncio_runs_a_program(program: Program) -> None:
         """)
         == "0\n1\n2\ncancelled\n[]\n"
     )
+
+
+def test_asyncio_s_own_loop_works_under_install(program: Program) -> None:
+    """uvicorn asks for it by its class."""
+    assert (
+        program("""
+        import os, tempfile
+        import rasyncio
+        rasyncio.install()
+
+        async def echo(reader, writer):
+            writer.write(await reader.readline())
+            writer.close()
+            await writer.wait_closed()
+
+        async def ask(reader, writer):
+            writer.write(b"question\\n")
+            answer = await reader.readline()
+            writer.close()
+            await writer.wait_closed()
+            return answer
+
+        async def main(folder):
+            loop = asyncio.get_running_loop()
+            assert type(loop) is asyncio.SelectorEventLoop, loop
+            server = await asyncio.start_server(echo, "127.0.0.1", 0)
+            assert isinstance(server, asyncio.Server)
+            async with server:
+                print(await ask(*await asyncio.open_connection(*server.sockets[0].getsockname())))
+            path = os.path.join(folder, "path")
+            async with await asyncio.start_unix_server(echo, path):
+                print(await ask(*await asyncio.open_unix_connection(path)))
+            async with asyncio.TaskGroup() as group, asyncio.timeout(60):
+                task = group.create_task(asyncio.to_thread(lambda: "in a thread"))
+            print(task.result())
+            child = await asyncio.create_subprocess_exec("echo", "child", stdout=asyncio.subprocess.PIPE)
+            print((await child.communicate())[0])
+
+        with tempfile.TemporaryDirectory() as folder:
+            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+                runner.run(main(folder))
+        """)
+        == "b'question\\n'\nb'question\\n'\nin a thread\nb'child\\n'\n"
+    )

@@ -27,7 +27,7 @@ use crate::futures::Future;
 /// A socket of datagrams, made by `create_datagram_endpoint()`.
 ///
 /// <https://docs.python.org/3/library/asyncio-protocol.html#datagram-transports>
-#[pyclass(frozen, weakref, name = "_SelectorDatagramTransport", module = "rasyncio")]
+#[pyclass(frozen, weakref, dict, name = "_SelectorDatagramTransport", module = "rasyncio")]
 pub(crate) struct DatagramTransport {
     pub(super) event_loop: Py<Loop>,
     context: Py<PyAny>,

@@ -26,7 +26,7 @@ use crate::futures::Future;
 /// A connection, made by `create_connection()` and by servers.
 ///
 /// <https://docs.python.org/3/library/asyncio-protocol.html#transports>
-#[pyclass(frozen, weakref, name = "_SelectorSocketTransport", module = "rasyncio")]
+#[pyclass(frozen, weakref, dict, name = "_SelectorSocketTransport", module = "rasyncio")]
 pub(crate) struct TcpTransport {
     pub(super) event_loop: Py<Loop>,
     /// The one that was current when the transport was made: the protocol is called in it.

@@ -39,7 +39,7 @@ use crate::futures::Future;
 /// A connection that speaks TLS.
 ///
 /// <https://docs.python.org/3/library/asyncio-protocol.html#transports>
-#[pyclass(frozen, weakref, name = "_SSLProtocolTransport", module = "rasyncio")]
+#[pyclass(frozen, weakref, dict, name = "_SSLProtocolTransport", module = "rasyncio")]
 pub(crate) struct TlsTransport {
     event_loop: Py<Loop>,
     /// Seconds; None: asyncio's default.
