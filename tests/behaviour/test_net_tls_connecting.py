@@ -78,7 +78,7 @@ def test_a_unix_server_and_a_client_talk(loop: Any, run: Any, tmp_path: Path) ->
         run(main())
 
 
-def test_streams_talk(run: Any) -> None:
+def test_streams_talk(run: Any, streams: Any) -> None:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(await reader.readline())
         await writer.drain()
@@ -88,9 +88,9 @@ def test_streams_talk(run: Any) -> None:
         handled.set()
 
     async def main() -> None:
-        server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=server_context())
+        server = await streams.start_server(handle, "127.0.0.1", 0, ssl=server_context())
         address = server.sockets[0].getsockname()
-        reader, writer = await asyncio.open_connection(*address, ssl=client_context(), server_hostname=NAME)
+        reader, writer = await streams.open_connection(*address, ssl=client_context(), server_hostname=NAME)
         writer.write(b"a line\n")
         assert await soon(reader.read()) == b"a line\n"
         assert reader.at_eof()

@@ -195,15 +195,15 @@ def test_more_than_the_kernel_holds_passes_both_ways(loop: Any, run: Any, path: 
     run(main())
 
 
-def test_streams_work_over_a_path(run: Any, path: str) -> None:
+def test_streams_work_over_a_path(run: Any, streams: Any, path: str) -> None:
     async def upper(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write((await reader.readline()).upper())
         writer.close()
         await writer.wait_closed()
 
     async def main() -> None:
-        server = await asyncio.start_unix_server(upper, path)
-        reader, writer = await asyncio.open_unix_connection(path)
+        server = await streams.start_unix_server(upper, path)
+        reader, writer = await streams.open_unix_connection(path)
         writer.write(b"ping\n")
         assert await soon(reader.read()) == b"PING\n"
         writer.close()

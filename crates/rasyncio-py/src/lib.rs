@@ -50,7 +50,6 @@ mod _rasyncio {
     use crate::queues::{LifoQueue, PriorityQueue, Queue};
     #[pymodule_export]
     use crate::runners::{Runner, run};
-    use crate::streams::Write;
     #[pymodule_export]
     use crate::streams::{FlowControl, StreamReader, StreamReaderProtocol, StreamWriter};
     #[pymodule_export]
@@ -116,7 +115,7 @@ mod _rasyncio {
         crate::threads::add(module)?;
         crate::graph::add(module)?;
         crate::taskgroups::add(py)?;
-        crate::ffi::methods::install::<Write>(py)?;
+        crate::streams::add_methods(py)?;
         crate::policy::add_classes(module)?;
         name_classes(module)
     }

@@ -12,6 +12,7 @@ use crate::coroutines::{Coroutine, Held, wait_holding};
 use crate::exceptions;
 use crate::futures::Future;
 use crate::interop::{Ssl, stdlib};
+use crate::transports::direct;
 use crate::transports::tcp::TcpTransport;
 use crate::transports::tls::{Terms, TlsTransport};
 
@@ -242,7 +243,7 @@ impl Upgrade {
 /// A client may send its hello right behind the plain text: what a StreamReader holds of it belongs to TLS.
 fn hand_over_buffered(protocol: &Bound<'_, PyAny>, tls: &Bound<'_, TlsTransport>) -> PyResult<()> {
     let py = protocol.py();
-    if !protocol.is_instance(stdlib(py).streams.protocol_class.bind(py))? {
+    if !direct::is_stream_protocol(protocol)? {
         return Ok(());
     }
     let reader = protocol.getattr_opt(intern!(py, "_stream_reader"))?;

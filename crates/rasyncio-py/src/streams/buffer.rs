@@ -79,13 +79,21 @@ impl Buffer {
             && bytes.as_bytes(py).len() <= count
         {
             let whole = bytes.bind(py).clone();
-            *self = Self::Empty;
+            if let Self::Chunk { bytes, .. } = std::mem::take(self) {
+                drop(bytes.into_bound(py));
+            }
             return Ok(whole);
         }
         let count = count.min(self.len(py));
         let taken = self.look(py, |bytes| PyBytes::new(py, &bytes[..count]));
         self.discard(py, count)?;
         Ok(taken)
+    }
+
+    /// Whether the bytes are here and not in a bytearray: `take` needs no Python then, and cannot fail.
+    #[inline]
+    pub(super) fn is_native(&self) -> bool {
+        !matches!(self, Self::Shown(_))
     }
 
     /// Takes everything.
@@ -110,8 +118,11 @@ impl Buffer {
                 bytes.len() - *start
             }
         };
-        if size == 0 {
-            *self = Self::Empty;
+        if size == 0
+            && let Self::Chunk { bytes, .. } = std::mem::take(self)
+        {
+            // Who awaits a read at once comes here without PyO3 knowing that the thread is attached.
+            drop(bytes.into_bound(py));
         }
         Ok(())
     }

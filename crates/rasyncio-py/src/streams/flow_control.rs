@@ -53,6 +53,12 @@ impl FlowControl {
             .ok_or_else(|| PyAttributeError::new_err("the protocol has no attribute '_loop'"))
     }
 
+    /// Whether `drain()` has nothing to wait for.
+    #[inline]
+    pub(super) fn has_room(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| !state.paused && !state.connection_lost)
+    }
+
     /// A line in the log of debug mode; `text` shows the protocol with `%r`.
     fn log_debug(this: &Bound<'_, Self>, text: &str) -> PyResult<()> {
         let py = this.py();

@@ -28,9 +28,14 @@ pub(crate) use flow_control::FlowControl;
 pub(crate) use protocol::{StreamReaderProtocol, feed};
 pub(crate) use reader::StreamReader;
 pub(crate) use writer::StreamWriter;
-pub(crate) use writer_methods::Write;
 
 use crate::ffi::call::call_method_none;
+
+/// Adds the methods that programs call all the time.
+pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
+    StreamReader::add_methods(py)?;
+    StreamWriter::add_methods(py)
+}
 
 /// Whether a loop of any kind is in debug mode.
 fn is_debug(event_loop: &Bound<'_, PyAny>) -> PyResult<bool> {

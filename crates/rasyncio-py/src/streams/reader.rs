@@ -165,6 +165,11 @@ impl StreamReader {
         self.state.with(py, |state| state.exception.as_ref().map(|exception| exception.bind(py).clone()))
     }
 
+    #[inline]
+    pub(super) fn has_failed(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.exception.is_some())
+    }
+
     /// Fails with what `set_exception()` was given.
     #[inline]
     pub(super) fn check_failure(&self, py: Python<'_>) -> PyResult<()> {

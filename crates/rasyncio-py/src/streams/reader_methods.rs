@@ -1,5 +1,7 @@
 //! What Python sees of a `StreamReader`: its methods, and the attributes that libraries and asyncio's own modules use.
 
+use std::ffi::CStr;
+
 use pyo3::exceptions::PyAssertionError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
@@ -14,6 +16,7 @@ use super::reading::{AtEnd, Everything, Exactly, Line, Reading, Until, UpTo, Wai
 use super::separators::Separators;
 use crate::coroutines::Coroutine;
 use crate::ffi::call::given;
+use crate::ffi::methods::{self, Arguments, FastMethod, Light};
 use crate::interop::shown_class;
 
 #[pymethods]
@@ -114,20 +117,6 @@ impl StreamReader {
         Coroutine::of(this.py(), "StreamReader._wait_for_data", WaitingForData::new(this, func_name))
     }
 
-    /// Reads a line, with its newline; what is left when nothing more will come, in the end `b""`.
-    ///
-    /// ValueError when the line is longer than the limit: it is dropped, or what is there of it.
-    fn readline<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, Coroutine>> {
-        if Self::is_plain(this) {
-            return Coroutine::of(
-                this.py(),
-                "StreamReader.readline",
-                Reading::new(this, Line::new(AtEnd::Empty)),
-            );
-        }
-        inherited::read_line(this)
-    }
-
     /// Reads up to `separator` (from Python 3.13 on also a tuple of several), which comes with it.
     ///
     /// `IncompleteReadError` when nothing more will come, with what was there. `LimitOverrunError` when it would be longer than the limit, not counting the
@@ -149,26 +138,6 @@ impl StreamReader {
             }
             Err(error) => Coroutine::make(py, "StreamReader.readuntil", async move { Err(error) }),
         }
-    }
-
-    /// Reads up to `n` bytes: what is there, after waiting for the first; `b""` when nothing more will come.
-    ///
-    /// With an `n` of -1 everything until nothing more will come, with 0 nothing.
-    #[pyo3(signature = (n = -1), text_signature = "($self, n=-1)")]
-    fn read<'py>(this: &Bound<'py, Self>, n: i64) -> PyResult<Bound<'py, Coroutine>> {
-        let py = this.py();
-        match usize::try_from(n) {
-            Ok(count) => Coroutine::of(py, "StreamReader.read", Reading::new(this, UpTo(count))),
-            Err(_) if Self::is_plain(this) => {
-                Coroutine::of(py, "StreamReader.read", Reading::new(this, Everything(Vec::new())))
-            }
-            Err(_) => inherited::read_everything(this),
-        }
-    }
-
-    /// Reads `n` bytes. `IncompleteReadError` when fewer will come, with what was there; ValueError for a negative `n`.
-    fn readexactly<'py>(this: &Bound<'py, Self>, n: i64) -> PyResult<Bound<'py, Coroutine>> {
-        Coroutine::of(this.py(), "StreamReader.readexactly", Reading::new(this, Exactly(n)))
     }
 
     fn __aiter__<'py>(this: &Bound<'py, Self>) -> Bound<'py, Self> {
@@ -315,5 +284,77 @@ impl StreamReader {
 
     fn __clear__(&self, py: Python<'_>) {
         drop(self.state.take(py));
+    }
+}
+
+impl StreamReader {
+    /// Adds the methods that programs call all the time.
+    pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
+        methods::install::<Read>(py)?;
+        methods::install::<ReadExactly>(py)?;
+        Light::<Self>::to_class(py).alone(
+            c"readline",
+            c"readline($self)\n--\n\n\
+              Reads a line, with its newline; what is left when nothing more will come, in the end b\"\".\n\n\
+              ValueError when the line is longer than the limit: it is dropped, or what is there of it.",
+            |this| {
+                if !Self::is_plain(this) {
+                    return Python::attach(|_| Ok(inherited::read_line(this)?.into_any()));
+                }
+                let body = Reading::new(this, Line::new(AtEnd::Empty));
+                Ok(Coroutine::of(this.py(), "StreamReader.readline", body)?.into_any())
+            },
+        )?;
+        Ok(())
+    }
+}
+
+/// `StreamReader.read()`.
+struct Read;
+
+impl FastMethod for Read {
+    type Class = StreamReader;
+    const NAME: &'static CStr = c"read";
+    const DOCUMENTATION: &'static CStr = c"read($self, n=-1)\n--\n\n\
+        Reads up to `n` bytes: what is there, after waiting for the first; b\"\" when nothing more will come.\n\n\
+        With an `n` of -1 everything until nothing more will come, with 0 nothing.";
+
+    #[inline]
+    fn call<'py>(
+        this: &Bound<'py, StreamReader>,
+        arguments: &Arguments<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = this.py();
+        let count =
+            if arguments.is_empty() { -1 } else { arguments.one("StreamReader.read", "n")?.extract()? };
+        let name = "StreamReader.read";
+        let coroutine = match usize::try_from(count) {
+            Ok(count) => Coroutine::of(py, name, Reading::new(this, UpTo(count))),
+            Err(_) if StreamReader::is_plain(this) => {
+                Coroutine::of(py, name, Reading::new(this, Everything(Vec::new())))
+            }
+            Err(_) => inherited::read_everything(this),
+        };
+        Ok(coroutine?.into_any())
+    }
+}
+
+/// `StreamReader.readexactly()`.
+struct ReadExactly;
+
+impl FastMethod for ReadExactly {
+    type Class = StreamReader;
+    const NAME: &'static CStr = c"readexactly";
+    const DOCUMENTATION: &'static CStr = c"readexactly($self, n)\n--\n\n\
+        Reads `n` bytes. IncompleteReadError when fewer will come, with what was there; ValueError for a negative `n`.";
+
+    #[inline]
+    fn call<'py>(
+        this: &Bound<'py, StreamReader>,
+        arguments: &Arguments<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let count = arguments.one("StreamReader.readexactly", "n")?.extract()?;
+        let body = Reading::new(this, Exactly(count));
+        Ok(Coroutine::of(this.py(), "StreamReader.readexactly", body)?.into_any())
     }
 }

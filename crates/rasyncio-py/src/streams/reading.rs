@@ -6,7 +6,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-use super::reader::StreamReader;
+use super::reader::{State, StreamReader};
 use super::separators::{Match, Separators};
 use crate::coroutines::{Delegate, Resume, Steps};
 use crate::exceptions;
@@ -23,6 +23,14 @@ pub(super) trait Goal: Send + 'static {
     fn begin<'py>(&self, reader: &Bound<'py, StreamReader>) -> PyResult<Option<Bound<'py, PyAny>>> {
         reader.get().check_failure(reader.py())?;
         Ok(None)
+    }
+
+    /// The answer, if it is there already and nothing else is to be done: of a plain reader without a failure, whose transport is not paused and whose buffer
+    /// needs no Python. PyO3 may not know here that the thread is attached.
+    #[inline]
+    fn at_once<'py>(&mut self, py: Python<'py>, state: &mut State) -> Option<PyResult<Bound<'py, PyBytes>>> {
+        let _ = (py, state);
+        None
     }
 
     /// The answer, if there is enough for one. `waited`: it was waited for since the beginning.
@@ -81,6 +89,33 @@ impl<G: Goal> Reading<G> {
 }
 
 impl<G: Goal> Steps for Reading<G> {
+    #[inline]
+    fn end_at_once<'py>(&mut self, py: Python<'py>) -> Option<Sent<'py>> {
+        let reader = self.reader.bind(py);
+        if !StreamReader::is_plain(reader) {
+            return None;
+        }
+        let answer = reader.get().state.with(py, |state| {
+            let is_simple = state.exception.is_none() && !state.paused && state.buffer.is_native();
+            if is_simple { self.goal.at_once(py, state) } else { None }
+        })?;
+        Some(answer.map_or_else(Sent::Raised, |bytes| Sent::Returned(bytes.into_any())))
+    }
+
+    #[inline]
+    fn let_go(self, py: Python<'_>) {
+        let Self { reader, goal, wait } = self;
+        drop(reader.into_bound(py));
+        match wait {
+            Wait::NotBegun => {}
+            Wait::Native(waiting) => waiting.let_go(py),
+            Wait::Method(delegate) => Python::attach(|_| drop(delegate)),
+        }
+        if std::mem::needs_drop::<G>() {
+            Python::attach(|_| drop(goal));
+        }
+    }
+
     #[inline]
     fn step<'py>(&mut self, py: Python<'py>, resume: Resume) -> Sent<'py> {
         self.go_on(py, resume).unwrap_or_else(Sent::Raised)
@@ -197,6 +232,11 @@ impl Goal for UpTo {
     }
 
     #[inline]
+    fn at_once<'py>(&mut self, py: Python<'py>, state: &mut State) -> Option<PyResult<Bound<'py, PyBytes>>> {
+        (!state.buffer.is_empty(py)).then(|| state.buffer.take(py, self.0))
+    }
+
+    #[inline]
     fn attempt<'py>(
         &mut self,
         reader: &Bound<'py, StreamReader>,
@@ -260,6 +300,12 @@ impl Goal for Exactly {
         }
         reader.get().check_failure(reader.py())?;
         Ok((self.0 == 0).then(|| PyBytes::new(reader.py(), b"").into_any()))
+    }
+
+    #[inline]
+    fn at_once<'py>(&mut self, py: Python<'py>, state: &mut State) -> Option<PyResult<Bound<'py, PyBytes>>> {
+        let count = usize::try_from(self.0).ok()?;
+        (state.buffer.len(py) >= count).then(|| state.buffer.take(py, count))
     }
 
     fn attempt<'py>(
@@ -380,6 +426,14 @@ impl Line {
 
 impl Goal for Line {
     const METHOD: &'static str = "readuntil";
+
+    #[inline]
+    fn at_once<'py>(&mut self, py: Python<'py>, state: &mut State) -> Option<PyResult<Bound<'py, PyBytes>>> {
+        match state.buffer.look(py, |bytes| Separators::Newline.find(bytes, 0))? {
+            Ok(Match { start, end }) if start <= state.limit.bytes => Some(state.buffer.take(py, end)),
+            Ok(_) | Err(_) => None,
+        }
+    }
 
     #[inline]
     fn attempt<'py>(

@@ -291,6 +291,31 @@ fn plain_flow<'a, 'py>(protocol: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py,
 }
 
 impl Steps for Drain {
+    /// Nothing is wrong and there is room.
+    #[inline]
+    fn end_at_once<'py>(&mut self, py: Python<'py>) -> Option<Sent<'py>> {
+        let (transport, protocol, reader) = self.writer.get().state.with(py, |state| {
+            let of = |object: &Option<Py<PyAny>>| object.as_ref().map(|object| object.bind(py).clone());
+            (of(&state.transport), of(&state.protocol), of(&state.reader))
+        });
+        let is_well = match &reader {
+            Some(reader) => !StreamReader::plain(reader)?.get().has_failed(py),
+            None => true,
+        };
+        let has_room = plain_flow(&protocol?)?.get().has_room(py);
+        let ends = is_well && has_room && direct::is_known_to_be_open(&transport?);
+        ends.then(|| Sent::Returned(py.None().into_bound(py)))
+    }
+
+    #[inline]
+    fn let_go(self, py: Python<'_>) {
+        let Self { writer, stage } = self;
+        drop(writer.into_bound(py));
+        if !matches!(stage, Stage::Begin | Stage::Yielded) {
+            Python::attach(|_| drop(stage));
+        }
+    }
+
     #[inline]
     fn step<'py>(&mut self, py: Python<'py>, resume: Resume) -> Sent<'py> {
         self.go_on(py, resume).unwrap_or_else(Sent::Raised)

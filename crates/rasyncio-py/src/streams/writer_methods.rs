@@ -11,7 +11,7 @@ use super::writer::{StreamWriter, ask};
 use crate::coroutines::Coroutine;
 use crate::event_loop::Loop;
 use crate::ffi::call::call_method_one;
-use crate::ffi::methods::{Arguments, FastMethod};
+use crate::ffi::methods::{self, Arguments, FastMethod, Light};
 use crate::futures::waiting;
 use crate::interop::shown_class;
 use crate::transports::direct;
@@ -89,12 +89,6 @@ impl StreamWriter {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = name.py();
         self.transport(py)?.call_method1(intern!(py, "get_extra_info"), (name, default))
-    }
-
-    /// Waits until there is room to write: to be awaited after each `write()`. Raises what the connection was lost to.
-    #[pyo3(name = "drain")]
-    fn drain_from_python<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, Coroutine>> {
-        Self::drain(this)
     }
 
     /// Goes on with TLS, on both sides of the connection at the same point.
@@ -212,8 +206,22 @@ impl StreamWriter {
     }
 }
 
+impl StreamWriter {
+    /// Adds the methods that programs call all the time.
+    pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
+        methods::install::<Write>(py)?;
+        Light::<Self>::to_class(py).alone(
+            c"drain",
+            c"drain($self)\n--\n\nWaits until there is room to write: to be awaited after each `write()`. \
+              Raises what the connection was lost to.",
+            |this| Ok(Self::drain(this)?.into_any()),
+        )?;
+        Ok(())
+    }
+}
+
 /// `StreamWriter.write()`.
-pub(crate) struct Write;
+struct Write;
 
 impl FastMethod for Write {
     type Class = StreamWriter;

@@ -8,6 +8,7 @@ use super::life::Transport;
 use super::tcp::TcpTransport;
 use super::tls::TlsTransport;
 use crate::ffi::call::{call_method_none, call_method_one};
+use crate::interop::stdlib;
 use crate::streams::StreamReaderProtocol;
 
 /// `transport.write(data)`.
@@ -36,6 +37,13 @@ pub(crate) fn is_known_to_close(transport: &Bound<'_, PyAny>) -> bool {
     transport.cast_exact::<TcpTransport>().is_ok_and(is_stream_closing)
 }
 
+/// Whether it can be said without a Python call that the transport is not closing.
+#[inline]
+pub(crate) fn is_known_to_be_open(transport: &Bound<'_, PyAny>) -> bool {
+    transport.cast_exact::<TcpTransport>().is_ok_and(|stream| !is_stream_closing(stream))
+}
+
+#[inline]
 fn is_stream_closing(stream: &Bound<'_, TcpTransport>) -> bool {
     stream.get().life(stream.py(), |life| life.closing)
 }
@@ -47,4 +55,11 @@ pub(super) fn deliver(protocol: &Bound<'_, PyAny>, data: &Bound<'_, PyBytes>) ->
         Some(protocol) => StreamReaderProtocol::received(protocol, data),
         None => call_method_one(protocol, intern!(data.py(), "data_received"), data.as_any()).map(drop),
     }
+}
+
+/// Whether `protocol` is a `StreamReaderProtocol`, ours or asyncio's, or of a subclass.
+pub(crate) fn is_stream_protocol(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = protocol.py();
+    Ok(protocol.is_instance_of::<StreamReaderProtocol>()
+        || protocol.is_instance(stdlib(py).streams.protocol_class.bind(py))?)
 }
