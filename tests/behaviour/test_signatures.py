@@ -57,6 +57,7 @@ LATER_PARAMETERS = {
 
 # Of a class written in Python, or of every object: they say nothing of what a program may do with it.
 OF_NO_CONCERN = {
+    "__final__",
     "__dict__",
     "__dir__",
     "__firstlineno__",
