@@ -103,7 +103,7 @@ impl Loop {
 
     /// Seconds of the loop's clock: `time()` may be overridden by a subclass or on the object.
     pub(crate) fn now(this: &Bound<'_, Self>) -> PyResult<f64> {
-        call_method_none(this.as_any(), intern!(this.py(), "time"))?.extract()
+        Self::time_of(this.as_any())
     }
 
     /// `time()` of a loop of any kind.

@@ -131,6 +131,11 @@ fn is_positive(delay: &Bound<'_, PyAny>) -> PyResult<bool> {
         let seconds = seconds.value();
         return Ok(seconds > 0.0 || seconds.is_nan());
     }
+    if let Ok(seconds) = delay.cast_exact::<PyInt>()
+        && let Ok(seconds) = seconds.extract::<i64>()
+    {
+        return Ok(seconds > 0);
+    }
     Ok(!delay.le(0)?)
 }
 
