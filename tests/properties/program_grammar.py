@@ -71,8 +71,6 @@ COMPOUNDS: list[tuple[str, int, Maker]] = [
     ("gather", 5, lambda it: (it.pick((True, False)), it.bodies())),
     ("wait", 4, lambda it: (it.pick(CONDITIONS), it.pick((*DELAYS, None, None)), it.bodies())),
     ("as_completed", 4, lambda it: (it.pick((*DELAYS, None, None)), it.pick(IS_ASYNC), it.bodies())),
-    ("group", 8, lambda it: (it.bodies(), it.body())),
-    ("join_group", 2, lambda it: (it.pick(range(3)), it.body())),
     ("guarded", 7, lambda it: (it.body(),)),
     ("stubborn", 3, lambda it: (it.body(),)),
     ("cleaned", 4, lambda it: (it.body(), it.body())),
@@ -81,13 +79,19 @@ COMPOUNDS: list[tuple[str, int, Maker]] = [
     ("with_condition", 8, lambda it: (it.body(),)),
 ]
 
+# What an old version is known to do otherwise than the newest, whose rules are ours, is left out there.
 IS_ASYNC: tuple[bool, ...] = (False,)
 if sys.version_info >= (3, 12):
     COMPOUNDS.append(("spawn_eagerly", 5, lambda it: (it.body(),)))
-    LEAVES.append(("start_tasks_eagerly", 2, lambda it: (it.pick((True, True, False)),)))
 if sys.version_info >= (3, 13):
     IS_ASYNC = (False, True)
     LEAVES.append(("shutdown", 1, lambda it: (it.pick(QUEUES), it.pick((True, False)))))
+    # Before, a group that failed left its cancellation of the parent counted.
+    COMPOUNDS.append(("group", 8, lambda it: (it.bodies(), it.body())))
+    COMPOUNDS.append(("join_group", 2, lambda it: (it.pick(range(3)), it.body())))
+if sys.version_info >= (3, 14):
+    # In 3.13.0 a group does not wait for a child that ended in its first step.
+    LEAVES.append(("start_tasks_eagerly", 2, lambda it: (it.pick((True, True, False)),)))
 
 
 class Writer:
