@@ -132,6 +132,30 @@ def test_a_writer_knows_its_transport(loop: Any, run: Any, streams: Any) -> None
     run(main())
 
 
+def test_a_writer_calls_what_was_put_into_its_transport(loop: Any, run: Any, streams: Any) -> None:
+    async def main() -> None:
+        _, writer, peer = await opened(streams)
+        transport: Any = writer.transport
+        original, seen = transport.write, []
+
+        def write(data: bytes) -> None:
+            seen.append(data)
+            original(data.upper())
+
+        transport.write = write
+        writer.write(b"shouted ")
+        await writer.drain()
+        del transport.write
+        writer.write(b"said")
+        writer.close()
+        assert await in_thread(receive_to_end, peer) == b"SHOUTED said"
+        assert seen == [b"shouted "]
+        await soon(writer.wait_closed())
+        peer.close()
+
+    run(main())
+
+
 class Served:
     """Counts the handlers of a server that came to their end."""
 

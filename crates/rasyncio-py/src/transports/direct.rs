@@ -7,6 +7,7 @@ use pyo3::types::PyBytes;
 use super::life::Transport;
 use super::tcp::TcpTransport;
 use super::tls::TlsTransport;
+use crate::ffi::attributes;
 use crate::ffi::call::{call_method_none, call_method_one};
 use crate::interop::stdlib;
 use crate::streams::StreamReaderProtocol;
@@ -14,10 +15,12 @@ use crate::streams::StreamReaderProtocol;
 /// `transport.write(data)`.
 #[inline]
 pub(crate) fn write(transport: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>) -> PyResult<()> {
-    if let Ok(stream) = transport.cast_exact::<TcpTransport>() {
+    if let Some(stream) = plain_stream(transport) {
         return TcpTransport::write(stream, data);
     }
-    if let Ok(tls) = transport.cast_exact::<TlsTransport>() {
+    if attributes::is_plain::<TlsTransport>(transport)
+        && let Ok(tls) = transport.cast_exact::<TlsTransport>()
+    {
         return TlsTransport::write(tls, data);
     }
     call_method_one(transport, intern!(transport.py(), "write"), data).map(drop)
@@ -26,21 +29,31 @@ pub(crate) fn write(transport: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>) -> Py
 /// `transport.is_closing()`.
 #[inline]
 pub(crate) fn is_closing(transport: &Bound<'_, PyAny>) -> PyResult<bool> {
-    match transport.cast_exact::<TcpTransport>() {
-        Ok(stream) => Ok(is_stream_closing(stream)),
-        Err(_) => call_method_none(transport, intern!(transport.py(), "is_closing"))?.is_truthy(),
+    match plain_stream(transport) {
+        Some(stream) => Ok(is_stream_closing(stream)),
+        None => call_method_none(transport, intern!(transport.py(), "is_closing"))?.is_truthy(),
     }
 }
 
 /// Whether it can be said without a Python call that the transport is closing.
 pub(crate) fn is_known_to_close(transport: &Bound<'_, PyAny>) -> bool {
-    transport.cast_exact::<TcpTransport>().is_ok_and(is_stream_closing)
+    plain_stream(transport).is_some_and(is_stream_closing)
 }
 
 /// Whether it can be said without a Python call that the transport is not closing.
 #[inline]
 pub(crate) fn is_known_to_be_open(transport: &Bound<'_, PyAny>) -> bool {
-    transport.cast_exact::<TcpTransport>().is_ok_and(|stream| !is_stream_closing(stream))
+    plain_stream(transport).is_some_and(|stream| !is_stream_closing(stream))
+}
+
+/// `transport`, if it is a stream of ours whose methods nobody replaced.
+#[inline]
+fn plain_stream<'a, 'py>(transport: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, TcpTransport>> {
+    if attributes::is_plain::<TcpTransport>(transport) {
+        transport.cast_exact::<TcpTransport>().ok()
+    } else {
+        None
+    }
 }
 
 #[inline]
