@@ -32,6 +32,9 @@ MORE = {
     "SubprocessStreamProtocol": {"stderr", "stdin", "stdout"},
     "loop": {"backend"},
 }
+if sys.version_info < (3, 12):
+    # As on later versions.
+    MORE |= {name: {"get_context"} for name in ("Handle", "Task", "TimerHandle")}
 # The size of asyncio's reads, which is public by the lack of an underscore.
 LESS = {"connection": {"max_size"}, "reading pipe": {"max_size"}}
 # What asyncio's datagram transports inherit from others and cannot do.
