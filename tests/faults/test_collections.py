@@ -11,6 +11,7 @@ import asyncio, gc, os, sys
 
 class OwnFuture(aio.Future): pass
 class OwnLock(aio.Lock): pass
+class OwnReader(aio.StreamReader): pass
 
 async def children():
     async def one():
@@ -59,6 +60,7 @@ async def primitives():
     for _ in range(200):
         kept.append([aio.Lock(), OwnLock(), aio.Event(), aio.Condition()])
         kept.append([aio.Semaphore(2), aio.BoundedSemaphore(2)])
+        kept.append([aio.StreamReader(), OwnReader(), aio.StreamReaderProtocol(aio.StreamReader())])
         kept.append([aio.Queue(), aio.PriorityQueue(), aio.LifoQueue(), aio.Barrier(2)])
         if len(kept) > 20:
             kept.clear()

@@ -59,7 +59,9 @@ impl Coroutine {
             Status::Closed => return Ok(()),
             Status::Suspended | Status::Running => {}
         }
-        match self.throw_in(py, PyGeneratorExit::new_err(())) {
+        // Made at once: PyO3 cannot make what is raised later while the interpreter ends, when coroutines are closed too.
+        let exit = PyErr::from_value(py.get_type::<PyGeneratorExit>().call0()?);
+        match self.throw_in(py, exit) {
             Sent::Yielded(_) => Err(PyRuntimeError::new_err("coroutine ignored GeneratorExit")),
             Sent::Returned(_) => Ok(()),
             Sent::Raised(error) if error.is_instance_of::<PyGeneratorExit>(py) => Ok(()),

@@ -4,6 +4,15 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
+/// Calls `body` with PyO3 told that the thread is attached, as `py` proves. Unlike `Python::attach()` it works while the interpreter ends too,
+/// when the collector still finalizes what is left.
+#[inline]
+pub(crate) fn attached<R>(py: Python<'_>, body: impl FnOnce() -> R) -> R {
+    let _ = py;
+    // SAFETY: the thread is attached; what is not checked is whether the interpreter has begun to end, which takes nothing from that.
+    unsafe { Python::attach_unchecked(|_| body()) }
+}
+
 /// `callable(argument)`.
 #[inline]
 pub(crate) fn call_one<'py>(

@@ -10,6 +10,7 @@ use pyo3::pyclass::boolean_struct::True;
 use pyo3::types::PyString;
 use pyo3::{PyClass, ffi};
 
+use super::call::attached;
 use super::methods::{Arguments, answer_call};
 
 /// One such function.
@@ -156,7 +157,7 @@ fn missing<const N: usize>(parameters: &Parameters<N>, bound: &[Option<&Bound<'_
 }
 
 fn call<'py, F: Function>(arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
-    Python::attach(|_| F::call(arguments.py, arguments))
+    attached(arguments.py, || F::call(arguments.py, arguments))
 }
 
 unsafe extern "C" fn builtin_trampoline<F: Function>(

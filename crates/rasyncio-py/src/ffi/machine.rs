@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
+use super::call::attached;
 use super::send::Sent;
 
 /// What Python resumes a coroutine with.
@@ -51,8 +52,7 @@ pub(crate) trait Steps: Send + Sized + 'static {
     /// Lets go of what it holds. Likewise.
     #[inline]
     fn let_go(self, py: Python<'_>) {
-        let _ = py;
-        Python::attach(|_| drop(self));
+        attached(py, || drop(self));
     }
 }
 
@@ -193,7 +193,7 @@ impl Body {
             }
         }
         // SAFETY: as above, for `Suspended` too.
-        let sent = Python::attach(|_| unsafe { (table.step)(place, py, resume) });
+        let sent = attached(py, || unsafe { (table.step)(place, py, resume) });
         if matches!(sent, Sent::Yielded(_)) {
             self.set_status(Status::Suspended);
         } else {

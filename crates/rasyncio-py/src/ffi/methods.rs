@@ -5,6 +5,7 @@
 use std::ffi::CStr;
 use std::marker::PhantomData;
 
+use super::call::attached;
 use pyo3::exceptions::{PySystemError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -178,7 +179,11 @@ unsafe extern "C" fn trampoline<M: FastMethod>(
         let this = unsafe { Bound::ref_from_ptr(arguments.py, &object) };
         // SAFETY: as above.
         let this = unsafe { this.cast_unchecked::<M::Class>() };
-        if M::IS_LIGHT { M::call(this, arguments) } else { Python::attach(|_| M::call(this, arguments)) }
+        if M::IS_LIGHT {
+            M::call(this, arguments)
+        } else {
+            attached(arguments.py, || M::call(this, arguments))
+        }
     });
     // SAFETY: the interpreter passes `count` positional arguments and one value for each name.
     unsafe { answer_call(arguments, count.unsigned_abs(), names, body) }
@@ -223,7 +228,7 @@ pub(super) unsafe fn answer_call<'py>(
 /// Adds methods to a class of ours that do next to nothing and are called all the time.
 ///
 /// PyO3 is not told that the thread is attached, which would cost more than many of them do: they let go of Python objects as `Bound`, or tell it
-/// (`Python::attach`) before they do more.
+/// (`attached`) before they do more.
 pub(crate) struct Light<'py, T>(Python<'py>, PhantomData<T>);
 
 /// A light method that takes `self` alone.

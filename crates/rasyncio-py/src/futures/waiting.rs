@@ -9,7 +9,7 @@ use super::{Future, Outcome};
 use crate::coroutines::{Delegate, Resume};
 use crate::event_loop::Loop;
 use crate::exceptions;
-use crate::ffi::call::{call_method_none, call_method_one};
+use crate::ffi::call::{attached, call_method_none, call_method_one};
 use crate::ffi::send::Sent;
 use crate::tasks::Task;
 
@@ -53,7 +53,7 @@ impl Waiting {
     pub(crate) fn let_go(self, py: Python<'_>) {
         match self {
             Self::Native(future) => drop(future.into_bound(py)),
-            Self::Foreign { .. } => Python::attach(|_| drop(self)),
+            Self::Foreign { .. } => attached(py, || drop(self)),
         }
     }
 

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 
 use crate::event_loop::Loop;
 use crate::exceptions;
+use crate::ffi::call::attached;
 use crate::ffi::cell::GilCell;
 use crate::ffi::deque;
 use crate::futures::waiting;
@@ -131,7 +132,7 @@ impl Waiters {
         if !waiting::is_cancelled(&deque::first(&deque)?)? {
             return Ok(false);
         }
-        Python::attach(|_| {
+        attached(py, || {
             for future in deque.try_iter()? {
                 if !waiting::is_cancelled(&future?)? {
                     return Ok(false);

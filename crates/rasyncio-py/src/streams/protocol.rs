@@ -13,6 +13,7 @@ use super::reader::StreamReader;
 use super::writer::StreamWriter;
 use crate::event_loop::Loop;
 use crate::exceptions::Report;
+use crate::ffi::allocation::new_with_dict;
 use crate::ffi::attributes;
 use crate::ffi::call::{call_method_none, call_method_one, call_two};
 use crate::ffi::cell::GilCell;
@@ -55,7 +56,7 @@ impl StreamReaderProtocol {
         callback: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, Self>> {
         let fresh = PyClassInitializer::from(FlowControl::default()).add_subclass(Self::default());
-        let protocol = Bound::new(event_loop.py(), fresh)?;
+        let protocol = new_with_dict(event_loop.py(), fresh)?;
         Self::begin(&protocol, Some(reader.as_any()), callback, Some(event_loop))?;
         Ok(protocol)
     }

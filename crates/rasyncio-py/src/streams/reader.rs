@@ -10,6 +10,7 @@ use super::buffer::Buffer;
 use super::{DEFAULT_LIMIT, is_debug};
 use crate::event_loop::{Loop, current_loop};
 use crate::exceptions;
+use crate::ffi::allocation::new_with_dict;
 use crate::ffi::attributes;
 use crate::ffi::call::{call_method_none, call_method_one};
 use crate::ffi::cell::GilCell;
@@ -99,7 +100,7 @@ impl StreamReader {
         event_loop: &Bound<'py, PyAny>,
         limit: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, Self>> {
-        let reader = Bound::new(event_loop.py(), Self::default())?;
+        let reader = new_with_dict(event_loop.py(), Self::default())?;
         Self::begin(&reader, limit, Some(event_loop))?;
         Ok(reader)
     }

@@ -15,7 +15,7 @@ use super::reader::{Limit, StreamReader};
 use super::reading::{AtEnd, Everything, Exactly, Line, Reading, Until, UpTo, WaitingForData};
 use super::separators::Separators;
 use crate::coroutines::Coroutine;
-use crate::ffi::call::given;
+use crate::ffi::call::{attached, given};
 use crate::ffi::methods::{self, Arguments, FastMethod, Light};
 use crate::interop::shown_class;
 
@@ -299,7 +299,7 @@ impl StreamReader {
               ValueError when the line is longer than the limit: it is dropped, or what is there of it.",
             |this| {
                 if !Self::is_plain(this) {
-                    return Python::attach(|_| Ok(inherited::read_line(this)?.into_any()));
+                    return attached(this.py(), || Ok(inherited::read_line(this)?.into_any()));
                 }
                 let body = Reading::new(this, Line::new(AtEnd::Empty));
                 Ok(Coroutine::of(this.py(), "StreamReader.readline", body)?.into_any())

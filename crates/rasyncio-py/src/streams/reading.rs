@@ -10,7 +10,7 @@ use super::reader::{State, StreamReader};
 use super::separators::{Match, Separators};
 use crate::coroutines::{Delegate, Resume, Steps};
 use crate::exceptions;
-use crate::ffi::call::call_method_one;
+use crate::ffi::call::{attached, call_method_one};
 use crate::ffi::send::Sent;
 use crate::futures::waiting::Waiting;
 
@@ -109,10 +109,10 @@ impl<G: Goal> Steps for Reading<G> {
         match wait {
             Wait::NotBegun => {}
             Wait::Native(waiting) => waiting.let_go(py),
-            Wait::Method(delegate) => Python::attach(|_| drop(delegate)),
+            Wait::Method(delegate) => attached(py, || drop(delegate)),
         }
         if std::mem::needs_drop::<G>() {
-            Python::attach(|_| drop(goal));
+            attached(py, || drop(goal));
         }
     }
 

@@ -12,8 +12,9 @@ use super::flow_control::{Draining, FlowControl};
 use super::protocol::StreamReaderProtocol;
 use super::reader::StreamReader;
 use crate::coroutines::{Coroutine, Delegate, Resume, Steps, wait_for};
+use crate::ffi::allocation::new_with_dict;
 use crate::ffi::attributes;
-use crate::ffi::call::{call_method_none, call_method_one};
+use crate::ffi::call::{attached, call_method_none, call_method_one};
 use crate::ffi::cell::GilCell;
 use crate::ffi::finalize::Finalize;
 use crate::ffi::send::Sent;
@@ -52,7 +53,7 @@ impl StreamWriter {
         reader: &Bound<'py, PyAny>,
         event_loop: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, Self>> {
-        let writer = Bound::new(transport.py(), Self::default())?;
+        let writer = new_with_dict(transport.py(), Self::default())?;
         Self::begin(&writer, transport, protocol, reader, event_loop)?;
         Ok(writer)
     }
@@ -312,7 +313,7 @@ impl Steps for Drain {
         let Self { writer, stage } = self;
         drop(writer.into_bound(py));
         if !matches!(stage, Stage::Begin | Stage::Yielded) {
-            Python::attach(|_| drop(stage));
+            attached(py, || drop(stage));
         }
     }
 

@@ -9,6 +9,7 @@ use pyo3::types::{PyString, PyTuple};
 use super::STREAMS;
 use crate::coroutines::{Coroutine, wait_for, wait_holding};
 use crate::exceptions::Raised;
+use crate::ffi::allocation::new_with_dict;
 use crate::ffi::call::{call_method_none, call_method_one};
 use crate::ffi::cell::GilCell;
 use crate::interop::{shown_class, stdlib};
@@ -38,7 +39,7 @@ impl Process {
         protocol: &Bound<'py, PyAny>,
         event_loop: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, Self>> {
-        Bound::new(transport.py(), Self::new(transport, protocol, event_loop)?)
+        new_with_dict(transport.py(), Self::new(transport, protocol, event_loop)?)
     }
 
     fn stream<'py>(&self, py: Python<'py>, fd: usize) -> Option<Bound<'py, PyAny>> {

@@ -19,6 +19,7 @@ use super::life::{Life, Transport};
 use super::registration::Registered;
 use super::socket_info::{Endpoint, Family, Socket, SocketTransport};
 use crate::event_loop::{Loop, Source};
+use crate::ffi::allocation::new_with_dict;
 use crate::ffi::cell::GilCell;
 use crate::ffi::context;
 use crate::ffi::finalize::Finalize;
@@ -113,7 +114,7 @@ impl DatagramTransport {
                 sender: None,
             }),
         };
-        let transport = Bound::new(py, transport)?;
+        let transport = new_with_dict(py, transport)?;
         Self::enter(&transport, fd)?;
         Self::begin(&transport, Some(waiter));
         Ok(transport.unbind())

@@ -16,6 +16,7 @@ use super::pipe::{AnyPipe, End, Held, PipeTransport};
 use super::shared_methods::{life_methods, pipe_methods, reading_methods};
 use crate::event_loop::Loop;
 use crate::exceptions;
+use crate::ffi::allocation::new_with_dict;
 use crate::ffi::call::call_method_none;
 use crate::ffi::cell::GilCell;
 use crate::ffi::finalize::Finalize;
@@ -41,7 +42,7 @@ impl ReadPipeTransport {
     ) -> PyResult<Py<PyAny>> {
         let refusal = "Pipe transport is for pipes/sockets only.";
         let (end, held) = End::open(event_loop, pipe, protocol, refusal)?;
-        let transport = Bound::new(event_loop.py(), Self { end, held: GilCell::new(held) })?;
+        let transport = new_with_dict(event_loop.py(), Self { end, held: GilCell::new(held) })?;
         Self::begin(&transport, Some(waiter));
         Ok(transport.into_any().unbind())
     }

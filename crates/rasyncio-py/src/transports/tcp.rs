@@ -18,6 +18,7 @@ use super::registration::Registered;
 use super::socket_info::{Endpoint, Socket, SocketTransport};
 use crate::event_loop::{Loop, Server, Source};
 use crate::exceptions;
+use crate::ffi::allocation::new_with_dict;
 use crate::ffi::cell::GilCell;
 use crate::ffi::context;
 use crate::ffi::finalize::Finalize;
@@ -102,7 +103,7 @@ impl TcpTransport {
         let context = context::copy_current(py)?;
         let event_loop_kept = event_loop.clone().unbind();
         let transport =
-            Bound::new(py, Self { event_loop: event_loop_kept, context, fd, state: GilCell::new(state) })?;
+            new_with_dict(py, Self { event_loop: event_loop_kept, context, fd, state: GilCell::new(state) })?;
         Self::enter(&transport, fd)?;
         if let Some(server) = server {
             Server::attach(server.bind(py), Some(transport.as_any()))?;

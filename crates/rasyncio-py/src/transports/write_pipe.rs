@@ -22,6 +22,7 @@ use super::shared_methods::{life_methods, pipe_methods, writing_methods};
 use super::writing::{block, is_bytes_like};
 use crate::event_loop::Loop;
 use crate::exceptions;
+use crate::ffi::allocation::new_with_dict;
 use crate::ffi::cell::GilCell;
 use crate::ffi::finalize::Finalize;
 use crate::futures::Future;
@@ -61,7 +62,7 @@ impl WritePipeTransport {
         let refusal = "Pipe transport is only for pipes, sockets and character devices";
         let (end, held) = End::open(event_loop, pipe, protocol, refusal)?;
         let state = State { held, output: Output::default(), vain_writes: 0 };
-        let transport = Bound::new(event_loop.py(), Self { end, state: GilCell::new(state) })?;
+        let transport = new_with_dict(event_loop.py(), Self { end, state: GilCell::new(state) })?;
         Self::begin(&transport, Some(waiter));
         Ok(transport.into_any().unbind())
     }

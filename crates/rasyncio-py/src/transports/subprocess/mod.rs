@@ -21,6 +21,7 @@ pub(crate) use pipes::{PipeProtocol, ReadPipeProtocol};
 
 use super::life::warn_unclosed;
 use crate::event_loop::Loop;
+use crate::ffi::allocation::new_with_dict;
 use crate::ffi::cell::GilCell;
 use crate::ffi::context;
 use crate::ffi::finalize::Finalize;
@@ -150,7 +151,7 @@ impl SubprocessTransport {
             finished: false,
         };
         let context = context::copy_current(py)?;
-        Bound::new(py, Self { pid, context, extra: extra.unbind(), state: GilCell::new(state) })
+        new_with_dict(py, Self { pid, context, extra: extra.unbind(), state: GilCell::new(state) })
     }
 
     /// Looks at the child, or changes what is known of it.

@@ -31,6 +31,7 @@ use super::flow_control::water_marks;
 use super::reading::is_buffered;
 use crate::event_loop::Loop;
 use crate::exceptions;
+use crate::ffi::allocation::new_with_dict;
 use crate::ffi::cell::GilCell;
 use crate::ffi::finalize::Finalize;
 use crate::ffi::warning;
@@ -226,7 +227,10 @@ impl TlsTransport {
             handshake_began: None,
         };
         let event_loop = event_loop.clone().unbind();
-        Bound::new(py, Self { event_loop, handshake_timeout, shutdown_timeout, state: GilCell::new(state) })
+        new_with_dict(
+            py,
+            Self { event_loop, handshake_timeout, shutdown_timeout, state: GilCell::new(state) },
+        )
     }
 
     /// Names the carrier before it calls `connection_made()`, so that closing ends it even before that.
