@@ -296,6 +296,7 @@ def test_initializing_twice_is_refused(loop: Any, implementation: Any) -> None:
 
     work = asyncio.sleep(0)
     task = implementation.task_type(work, loop=loop)
+    made: Any
     for made, arguments in (
         (implementation.future_type(loop=loop), ()),
         (Mine(loop=loop), ()),

@@ -249,15 +249,15 @@ def test_after_a_shutdown_what_is_inside_may_be_taken_out(aio: Any, run: Any, ki
         queue = getattr(aio, kind)()
         queue.put_nowait(1)
         queue.shutdown()
-        with pytest.raises(asyncio.QueueShutDown):
+        with pytest.raises(aio.QueueShutDown):
             queue.put_nowait(2)
-        with pytest.raises(asyncio.QueueShutDown):
+        with pytest.raises(aio.QueueShutDown):
             await queue.put(2)
         assert await queue.get() == 1
         for _ in range(2):
-            with pytest.raises(asyncio.QueueShutDown):
+            with pytest.raises(aio.QueueShutDown):
                 await queue.get()
-            with pytest.raises(asyncio.QueueShutDown):
+            with pytest.raises(aio.QueueShutDown):
                 queue.get_nowait()
         assert str(queue).endswith("tasks=1 shutdown>")
         queue.task_done()
@@ -276,7 +276,7 @@ def test_an_immediate_shutdown_throws_away_what_is_inside(aio: Any, run: Any) ->
         joining = asyncio.ensure_future(queue.join())
         await asyncio.sleep(0)
         queue.shutdown(immediate=True)
-        with pytest.raises(asyncio.QueueShutDown):
+        with pytest.raises(aio.QueueShutDown):
             queue.get_nowait()
         await asyncio.sleep(0)
         assert not joining.done()
@@ -298,7 +298,7 @@ def test_a_shutdown_wakes_everybody(aio: Any, run: Any, immediate: bool) -> None
         empty.shutdown(immediate)
         full.shutdown(immediate)
         for task in tasks:
-            with pytest.raises(asyncio.QueueShutDown):
+            with pytest.raises(aio.QueueShutDown):
                 await task
         assert not empty._getters and not full._putters
 

@@ -47,8 +47,7 @@ OTHER_SIGNATURES = {
 }
 
 # Parameters that came with a later version: shown on every one, refused with asyncio's TypeError before.
-LATER_PARAMETERS = {
-    "Task": {"eager_start": (3, 12)},
+LATER_PARAMETERS: dict[str, dict[str, tuple[int, ...]]] = {
     "create_connection": {"all_errors": (3, 12)},
     "create_server": {"keep_alive": (3, 13)},
     "create_unix_server": {"cleanup_socket": (3, 13)},
@@ -112,7 +111,7 @@ REPLACED = replaced_by_install()
 CLASSES = [pair for pair in REPLACED if isinstance(pair.theirs, type)]
 
 
-def each(pairs: list[Replaced]) -> Any:
+def each(pairs: list[Replaced]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("pair", pairs, ids=[pair.place for pair in pairs])
 
 

@@ -98,8 +98,11 @@ impl Function for CreateEagerTaskFactory {
     }
 }
 
-/// Adds `eager_task_factory` and the function that makes others to the module.
+/// Adds `eager_task_factory` and the function that makes others to the module, on versions that have them.
 pub(super) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    functions::add::<CreateEagerTaskFactory>(module)?;
-    module.add("eager_task_factory", EagerTaskFactory::of_own_tasks(module.py())?)
+    if cfg!(Py_3_12) {
+        functions::add::<CreateEagerTaskFactory>(module)?;
+        module.add("eager_task_factory", EagerTaskFactory::of_own_tasks(module.py())?)?;
+    }
+    Ok(())
 }

@@ -13,19 +13,18 @@ use crate::ffi::finalize;
 use crate::futures::{Future, with_own_name};
 use crate::interop::stdlib;
 
+/// How a task is made from Python; `eager_start=` came with 3.12.
+#[cfg(Py_3_12)]
 #[pymethods]
 impl Task {
+    // The arguments are for `__init__`, which a subclass may define with others.
     #[new]
     #[pyo3(
-        signature = (*args, **kwargs),
+        signature = (*_args, **_kwargs),
         text_signature = "(coro, *, loop=None, name=None, context=None, eager_start=False)"
     )]
-    fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyClassInitializer<Self> {
-        // The arguments are for `__init__`, which a subclass may define with others.
-        let _ = (args, kwargs);
-        let future = Future { state: GilCell::new(crate::futures::state::FutureState::uninitialised()) };
-        let task = Self { state: GilCell::new(TaskState::uninitialised()) };
-        PyClassInitializer::from(future).add_subclass(task)
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> PyClassInitializer<Self> {
+        Self::uninitialised()
     }
 
     /// Schedules `coro` on `loop` (default: the running one).
@@ -41,22 +40,39 @@ impl Task {
         context: Option<&Bound<'_, PyAny>>,
         #[pyo3(from_py_with = PyAnyMethods::is_truthy)] eager_start: bool,
     ) -> PyResult<()> {
-        let py = this.py();
-        Future::check_may_initialise(this.as_super())?;
-        if !stdlib(py).coroutines.iscoroutine.bind(py).call1((coro,))?.is_truthy()? {
-            return Err(PyTypeError::new_err(format!("a coroutine was expected, got {}", coro.repr()?)));
-        }
-        let event_loop = match r#loop {
-            Some(event_loop) => event_loop.clone(),
-            None => event_loop::current_loop(py)?,
-        };
-        this.as_super().get().initialise(&event_loop)?;
-        let context = Self::context_for(py, context)?;
-        let fresh = TaskState::of(coro.clone().unbind(), Name::of(name)?, context);
-        drop(this.get().state.replace(py, fresh));
-        Self::start(this, &event_loop, eager_start)
+        Self::initialise(this, coro, r#loop, name, context, eager_start)
+    }
+}
+
+/// How a task is made from Python before `eager_start=`.
+#[cfg(not(Py_3_12))]
+#[pymethods]
+impl Task {
+    // The arguments are for `__init__`, which a subclass may define with others.
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(coro, *, loop=None, name=None, context=None)")]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> PyClassInitializer<Self> {
+        Self::uninitialised()
     }
 
+    /// Schedules `coro` on `loop` (default: the running one).
+    ///
+    /// Parameters: `name`, any object, shown as text; `context`, the `contextvars.Context` to run in (default: a copy of the current one).
+    /// Raises TypeError when `coro` is no coroutine.
+    #[pyo3(signature = (coro, *, r#loop = None, name = None, context = None))]
+    fn __init__(
+        this: &Bound<'_, Self>,
+        coro: &Bound<'_, PyAny>,
+        r#loop: Option<&Bound<'_, PyAny>>,
+        name: Option<&Bound<'_, PyAny>>,
+        context: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        Self::initialise(this, coro, r#loop, name, context, false)
+    }
+}
+
+#[pymethods]
+impl Task {
     /// `asyncio.Task`, so that `isinstance` finds it.
     #[getter]
     fn __class__(&self, py: Python<'_>) -> Py<PyAny> {
@@ -215,6 +231,36 @@ impl Task {
 }
 
 impl Task {
+    fn uninitialised() -> PyClassInitializer<Self> {
+        let future = Future { state: GilCell::new(crate::futures::state::FutureState::uninitialised()) };
+        let task = Self { state: GilCell::new(TaskState::uninitialised()) };
+        PyClassInitializer::from(future).add_subclass(task)
+    }
+
+    fn initialise(
+        this: &Bound<'_, Self>,
+        coro: &Bound<'_, PyAny>,
+        event_loop: Option<&Bound<'_, PyAny>>,
+        name: Option<&Bound<'_, PyAny>>,
+        context: Option<&Bound<'_, PyAny>>,
+        eager_start: bool,
+    ) -> PyResult<()> {
+        let py = this.py();
+        Future::check_may_initialise(this.as_super())?;
+        if !stdlib(py).coroutines.iscoroutine.bind(py).call1((coro,))?.is_truthy()? {
+            return Err(PyTypeError::new_err(format!("a coroutine was expected, got {}", coro.repr()?)));
+        }
+        let event_loop = match event_loop {
+            Some(event_loop) => event_loop.clone(),
+            None => event_loop::current_loop(py)?,
+        };
+        this.as_super().get().initialise(&event_loop)?;
+        let context = Self::context_for(py, context)?;
+        let fresh = TaskState::of(coro.clone().unbind(), Name::of(name)?, context);
+        drop(this.get().state.replace(py, fresh));
+        Self::start(this, &event_loop, eager_start)
+    }
+
     /// Enters the registry of our loop and schedules the first step.
     #[inline]
     pub(crate) fn start_later(this: &Bound<'_, Self>, event_loop: &Bound<'_, Loop>) -> PyResult<()> {

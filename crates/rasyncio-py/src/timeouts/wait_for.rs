@@ -242,6 +242,7 @@ impl WaitFor {
         let event_loop = running_loop(py)?;
         let Some(timeout) = timeout else {
             let awaited = Delegate::begin(&awaitable)?;
+            drop(awaitable);
             return self.go_on(py, None, awaited, Resume::Next);
         };
         let waiter = Future::of_loop(&event_loop)?;
