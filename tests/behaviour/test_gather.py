@@ -376,3 +376,34 @@ def test_children_that_end_eagerly_end_it_at_once(loop: Any, run: Any, aio: Any)
         assert outer.done() and isinstance(outer.exception(), KeyError)
 
     run(main)
+
+
+def test_children_that_were_done(loop: Any, run: Any, aio: Any) -> None:
+    """Since 3.12 they count at once, in 3.11 a turn later."""
+
+    async def main() -> None:
+        child = loop.create_future()
+        child.set_result(1)
+        outer = aio.gather(child)
+        assert outer.done() is (sys.version_info >= (3, 12))
+        await aio.sleep(0)
+        assert outer.result() == [1]
+
+    run(main)
+
+
+def test_a_child_that_had_failed_before_what_cannot_be_awaited(
+    loop: Any, run: Any, aio: Any, loop_errors: Any
+) -> None:
+    """In 3.11 gather() looks at its exception nevertheless."""
+
+    async def main() -> None:
+        child = loop.create_future()
+        child.set_exception(KeyError())
+        with pytest.raises(TypeError, match="is required"):
+            aio.gather(child, 5)
+        await aio.sleep(0)
+
+    run(main)
+    gc.collect()
+    assert len(loop_errors) == (sys.version_info >= (3, 12))

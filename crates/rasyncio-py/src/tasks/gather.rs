@@ -25,7 +25,7 @@ use crate::ffi::methods::Arguments;
 use crate::ffi::send;
 use crate::ffi::slots::AwaitSlot;
 use crate::futures::Future;
-use crate::futures::callback::{DoneAction, nobody};
+use crate::futures::callback::DoneAction;
 use crate::interop::stdlib;
 
 /// What `gather()` returns: cancelling it cancels the children, and it is done when they are.
@@ -48,10 +48,6 @@ struct Gathering {
 /// asyncio: tasks.py `gather`, the inner function.
 static CHILD_DONE: DoneAction =
     DoneAction { name: "gather.<locals>._done_callback", run: on_child_done, awaiter: parent_of };
-
-/// For children of a `gather()` that failed half-way: nobody will ask them for their exceptions.
-static ABANDONED: DoneAction =
-    DoneAction { name: "gather.<locals>._done_callback", run: on_abandoned_done, awaiter: nobody };
 
 impl GatheringFuture {
     fn make<'py>(event_loop: &Bound<'py, PyAny>, returns_exceptions: bool) -> PyResult<Bound<'py, Self>> {
@@ -158,10 +154,6 @@ fn cancellation_as_result<'py>(child: &Bound<'py, PyAny>) -> PyResult<Bound<'py,
 
 fn on_child_done(receiver: &Bound<'_, PyAny>, child: &Bound<'_, PyAny>) -> PyResult<()> {
     GatheringFuture::on_done(receiver.cast::<GatheringFuture>()?, child)
-}
-
-fn on_abandoned_done(_receiver: &Bound<'_, PyAny>, child: &Bound<'_, PyAny>) -> PyResult<()> {
-    Ended::of(child).map(drop)
 }
 
 fn parent_of(receiver: &Bound<'_, PyAny>) -> Option<Py<PyAny>> {
@@ -342,7 +334,8 @@ impl<'py> Begun<'py> {
             }
         }
         self.unfinished += 1;
-        if outcome::is_done(&child)? {
+        // In 3.11 a child that was done counts a turn later, like any other.
+        if cfg!(Py_3_12) && outcome::is_done(&child)? {
             self.done.push(child.clone());
         } else {
             outcome::when_done(&child, &CHILD_DONE, outer)?;
@@ -364,16 +357,10 @@ impl<'py> Begun<'py> {
         Ok(outer.into_any())
     }
 
+    /// An argument could not be awaited. The exceptions of the children before it count as retrieved: nobody will ask for them.
     fn abandon(self) -> PyResult<()> {
-        let Some(outer) = self.outer else {
-            return Ok(());
-        };
-        for child in &self.children {
-            let child = child.bind(self.py);
-            if !outcome::is_done(child)? {
-                outcome::no_longer_when_done(child, &CHILD_DONE, &outer)?;
-                outcome::when_done(child, &ABANDONED, &self.py.None().into_bound(self.py))?;
-            }
+        if let Some(outer) = self.outer {
+            Future::cancel(outer.as_super(), None)?;
         }
         Ok(())
     }
