@@ -63,7 +63,7 @@ def test_what_is_no_exception_is_refused(future: Any, thing: Any) -> None:
     assert not future.done()
 
 
-@pytest.mark.skipif(sys.version_info < (3, 13), reason="before 3.13 StopIteration was refused")
+@pytest.mark.skipif(sys.version_info < (3, 12, 6), reason="before 3.12.6 StopIteration was refused")
 def test_stop_iteration_is_wrapped(future: Any) -> None:
     error = StopIteration(1)
     future.set_exception(error)
@@ -73,13 +73,23 @@ def test_stop_iteration_is_wrapped(future: Any) -> None:
     assert kept.__cause__ is error and kept.__context__ is error
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="from some 3.12.x on StopIteration is wrapped")
+@pytest.mark.skipif(sys.version_info >= (3, 12, 6), reason="since 3.12.6 StopIteration is wrapped")
 def test_stop_iteration_is_refused(future: Any) -> None:
     with pytest.raises(TypeError, match="StopIteration interacts badly with generators"):
         future.set_exception(StopIteration())
     with pytest.raises(TypeError, match="StopIteration interacts badly with generators"):
         future.set_exception(StopIteration)
     assert not future.done()
+
+
+def test_of_a_class_derived_from_stop_iteration(future: Any) -> None:
+    class Derived(StopIteration):
+        pass
+
+    error = Derived()
+    future.set_exception(error)
+    kept = future.exception()
+    assert kept is error if sys.version_info < (3, 12, 6) else kept.__cause__ is error
 
 
 def test_the_traceback_does_not_grow_with_every_look(future: Any) -> None:

@@ -12,7 +12,7 @@ pub(crate) mod waiting;
 
 use std::sync::OnceLock;
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 use pyo3::{ffi, intern};
@@ -329,26 +329,33 @@ impl Future {
 
     /// The exception that `set_exception()` was given, as an instance that may be raised into an await.
     fn checked_exception<'py>(exception: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let py = exception.py();
         let exception = if exception.is_instance_of::<pyo3::types::PyType>() {
             exception.call0()?
         } else {
             exception.clone()
         };
-        if exception.is_instance_of::<pyo3::exceptions::PyStopIteration>() {
-            let text = "StopIteration interacts badly with generators and cannot be raised into a Future";
-            if py.version_info() < (3, 12) {
-                return Err(PyTypeError::new_err(text));
-            }
-            let replacement = exceptions::runtime(text).into_value(py).into_bound(py).into_any();
-            replacement.setattr(intern!(py, "__cause__"), &exception)?;
-            replacement.setattr(intern!(py, "__context__"), &exception)?;
-            return Ok(replacement);
+        if exception.is_instance_of::<PyStopIteration>() {
+            return Self::instead_of_stop_iteration(exception);
         }
         if !exception.is_instance_of::<pyo3::exceptions::PyBaseException>() {
             return Err(PyTypeError::new_err("invalid exception object"));
         }
         Ok(exception)
+    }
+
+    /// A StopIteration would end the coroutine that awaits the future as if it returned.
+    fn instead_of_stop_iteration(exception: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
+        let py = exception.py();
+        let text = "StopIteration interacts badly with generators and cannot be raised into a Future";
+        if py.version_info() < (3, 12, 6) {
+            // asyncio: one of a derived class is taken as it is.
+            let is_refused = exception.is_exact_instance_of::<PyStopIteration>();
+            return if is_refused { Err(PyTypeError::new_err(text)) } else { Ok(exception) };
+        }
+        let replacement = exceptions::runtime(text).into_value(py).into_bound(py).into_any();
+        replacement.setattr(intern!(py, "__cause__"), &exception)?;
+        replacement.setattr(intern!(py, "__context__"), &exception)?;
+        Ok(replacement)
     }
 
     /// Reports an exception that nobody looked at.
