@@ -113,9 +113,11 @@ def test_the_child_need_not_end_with_its_pipes(loop: Any, run: Any) -> None:
 def test_the_pipes_need_not_end_with_the_child(loop: Any, run: Any) -> None:
     async def main() -> None:
         # The grandchild has the output too, until the input of both is closed.
-        command = "exec 3<&0; { cat <&3; echo late; } & exit 5"
+        command = "read line; exec 3<&0; { cat <&3; echo late; } & exit 5"
         transport, watcher = await loop.subprocess_shell(Watcher, command, stderr=None)
         waiting = asyncio.ensure_future(transport._wait())
+        await asyncio.sleep(0)
+        transport.get_pipe_transport(0).write(b"end\n")
         await soon(watcher.exited)
         await kernel_asked()
         assert watcher.calls == ["connection_made", "process_exited"]
