@@ -19,14 +19,25 @@ def build() -> Path:
 
 
 def command(
-    address: str, connections: int, size: int, messages: int, warm_up: int, protocol: str = "tcp"
+    address: str,
+    *,
+    connections: int,
+    size: int,
+    messages: int,
+    warm_up: int,
+    protocol: str = "tcp",
+    answer: int | None = None,
+    per_connection: int | None = None,
 ) -> list[str]:
     options = {
         "--connect": address,
         "--protocol": protocol,
         "--connections": connections,
         "--size": size,
+        "--answer": answer,
+        "--per-connection": per_connection,
         "--messages": messages,
         "--warm-up": warm_up,
     }
-    return [str(BINARY), *(str(word) for option in options.items() for word in option)]
+    given = {name: value for name, value in options.items() if value is not None}
+    return [str(BINARY), *(str(word) for option in given.items() for word in option)]

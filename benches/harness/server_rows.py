@@ -32,13 +32,19 @@ class Serving(Protocol):
 
 @dataclass(frozen=True)
 class ServerRow(Row):
-    """`serve()` starts a server on a free port; each connection of the load has one message outstanding."""
+    """`serve()` starts a server on a free port; each connection of the load has one message outstanding.
+
+    `answer` is how many bytes answer a message, if not as many as it has: so many of its first, or all of it
+    again and again. Another connection takes the place of one that had `per_connection` messages.
+    """
 
     connections: int
     size: int
     messages: int
     serve: Callable[[], Awaitable[Serving]]
     protocol: str = "tcp"
+    answer: int | None = None
+    per_connection: int | None = None
 
     def measure(self, contestant: str, workload: str, scale: float) -> Sample:
         # With fewer messages than connections some of these would stay idle.
@@ -47,11 +53,13 @@ class ServerRow(Row):
             address = str(server.hear_json()["address"])
             command = echo_client.command(
                 address,
-                self.connections,
-                self.size,
-                messages,
-                scaled(messages, WARM_UP_SHARE),
-                self.protocol,
+                connections=self.connections,
+                size=self.size,
+                messages=messages,
+                warm_up=scaled(messages, WARM_UP_SHARE),
+                protocol=self.protocol,
+                answer=self.answer,
+                per_connection=self.per_connection,
             )
             with children.started(f"client of {server.label}", command, DEADLINE_SECONDS) as client:
                 client.hear()

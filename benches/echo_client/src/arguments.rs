@@ -3,22 +3,27 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub const USAGE: &str = "usage: echo_client --connect HOST:PORT [--protocol tcp|udp] [--connections N] [--size BYTES] \
-[--messages N] [--seconds S] [--warm-up MESSAGES] [--stall-timeout S]";
+pub const USAGE: &str = "usage: echo_client --connect HOST:PORT [--protocol tcp|udp|tls] [--connections N] [--size BYTES] \
+[--answer BYTES] [--per-connection MESSAGES] [--messages N] [--seconds S] [--warm-up MESSAGES] [--stall-timeout S]";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Protocol {
     Tcp,
     /// Each message is one datagram, each connection a socket that is connected to the server.
     Udp,
+    Tls,
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Arguments {
     pub connect: SocketAddr,
     pub protocol: Protocol,
     pub connections: usize,
     pub size: usize,
+    /// How many bytes answer a message: so many of its first, or all of it again and again. As many as it has, if not given.
+    pub answer: usize,
+    /// Another connection takes the place of one that had so many messages.
+    pub per_connection: u64,
     /// Ends the measured part after so many messages, over all connections.
     pub messages: u64,
     /// Ends the measured part earlier when it takes longer than this.
@@ -32,11 +37,14 @@ pub struct Arguments {
 impl Arguments {
     pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Self, String> {
         let mut connect = None;
+        let mut answer = None;
         let mut parsed = Self {
             connect: SocketAddr::from(([127, 0, 0, 1], 0)),
             protocol: Protocol::Tcp,
             connections: 1,
             size: 1024,
+            answer: 1024,
+            per_connection: u64::MAX,
             messages: 10_000,
             limit: Duration::from_secs(60),
             warm_up: 0,
@@ -50,6 +58,8 @@ impl Arguments {
                 "--protocol" => parsed.protocol = protocol(&value)?,
                 "--connections" => parsed.connections = number(&option, &value)?,
                 "--size" => parsed.size = number(&option, &value)?,
+                "--answer" => answer = Some(number(&option, &value)?),
+                "--per-connection" => parsed.per_connection = number(&option, &value)?,
                 "--messages" => parsed.messages = number(&option, &value)?,
                 "--warm-up" => parsed.warm_up = number(&option, &value)?,
                 "--seconds" => parsed.limit = seconds(&option, &value)?,
@@ -58,8 +68,10 @@ impl Arguments {
             }
         }
         parsed.connect = connect.ok_or_else(|| format!("--connect is missing\n{USAGE}"))?;
-        if parsed.connections == 0 || parsed.size == 0 || parsed.messages == 0 {
-            return Err("connections, size and messages must be at least 1".to_owned());
+        parsed.answer = answer.unwrap_or(parsed.size);
+        let sizes = [parsed.connections, parsed.size, parsed.answer];
+        if sizes.contains(&0) || parsed.messages == 0 || parsed.per_connection == 0 {
+            return Err("connections, sizes and messages must be at least 1".to_owned());
         }
         Ok(parsed)
     }
@@ -69,6 +81,7 @@ fn protocol(value: &str) -> Result<Protocol, String> {
     match value {
         "tcp" => Ok(Protocol::Tcp),
         "udp" => Ok(Protocol::Udp),
+        "tls" => Ok(Protocol::Tls),
         _ => Err(format!("--protocol: {value:?} is not valid")),
     }
 }
@@ -91,12 +104,14 @@ mod tests {
 
     #[test]
     fn every_option_is_read() {
-        let line = "--connect 127.0.0.1:80 --protocol udp --connections 64 --size 5 --messages 7 --seconds 1.5 --warm-up 3 --stall-timeout 2";
+        let line = "--connect 127.0.0.1:80 --protocol udp --connections 64 --size 5 --answer 6 --per-connection 8 --messages 7 --seconds 1.5 --warm-up 3 --stall-timeout 2";
         let expected = Arguments {
             connect: SocketAddr::from(([127, 0, 0, 1], 80)),
             protocol: Protocol::Udp,
             connections: 64,
             size: 5,
+            answer: 6,
+            per_connection: 8,
             messages: 7,
             limit: Duration::from_millis(1500),
             warm_up: 3,
@@ -106,12 +121,19 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_is_as_long_as_its_message_if_not_said_otherwise() {
+        let parsed = parse("--connect 127.0.0.1:80 --size 5");
+        assert_eq!(parsed.map(|arguments| arguments.answer), Ok(5));
+    }
+
+    #[test]
     fn a_wrong_command_line_is_refused() {
         for line in [
             "",
             "--connect",
             "--connect nowhere",
             "--connect 127.0.0.1:80 --size 0",
+            "--connect 127.0.0.1:80 --answer 0",
             "--connect 127.0.0.1:80 --size -1",
             "--connect 127.0.0.1:80 --seconds -1",
             "--connect 127.0.0.1:80 --loud yes",

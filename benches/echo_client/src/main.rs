@@ -1,4 +1,5 @@
-//! Load for an echo server: N connections, each with one message outstanding, for a bounded number of messages.
+//! Load for an echo server: N connections, each with one message outstanding, for a bounded number of messages. A connection may be replaced by
+//! another one after some of them.
 //!
 //! It connects, warms the server up, prints `ready`, waits for a line on its standard input (so that whoever
 //! runs both can read the server's clock first), sends the measured messages and prints one line of JSON.
@@ -6,14 +7,18 @@
 mod arguments;
 mod connection;
 mod latency;
+mod tls;
 
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 
-use arguments::Arguments;
+use rustls::ClientConfig;
+
+use arguments::{Arguments, Protocol};
 use connection::Connection;
 use latency::Latencies;
 
@@ -21,24 +26,36 @@ struct Load {
     poll: Poll,
     events: Events,
     connections: Vec<Connection>,
-    stall_timeout: Duration,
+    arguments: Arguments,
+    tls_config: Option<Arc<ClientConfig>>,
 }
 
 impl Load {
     fn open(arguments: &Arguments) -> io::Result<Self> {
         let poll = Poll::new()?;
+        let tls_config = match arguments.protocol {
+            Protocol::Tls => Some(tls::config().map_err(io::Error::other)?),
+            Protocol::Tcp | Protocol::Udp => None,
+        };
         let connections = (0..arguments.connections)
-            .map(|index| {
-                let Arguments { connect, protocol, size, .. } = *arguments;
-                Connection::open(connect, protocol, size, Token(index), poll.registry())
-            })
+            .map(|index| Connection::open(arguments, tls_config.as_ref(), Token(index), poll.registry()))
             .collect::<io::Result<_>>()?;
-        Ok(Self {
-            poll,
-            events: Events::with_capacity(1024),
-            connections,
-            stall_timeout: arguments.stall_timeout,
-        })
+        let events = Events::with_capacity(1024);
+        Ok(Self { poll, events, connections, arguments: arguments.clone(), tls_config })
+    }
+
+    fn begin_message(&mut self, index: usize) -> io::Result<()> {
+        let connection = &mut self.connections[index];
+        if connection.messages() >= self.arguments.per_connection {
+            connection.close()?;
+            *connection = Connection::open(
+                &self.arguments,
+                self.tls_config.as_ref(),
+                Token(index),
+                self.poll.registry(),
+            )?;
+        }
+        connection.begin_message()
     }
 
     /// Sends `messages` messages and waits for every answer; begins no new one once `limit` has passed.
@@ -46,33 +63,35 @@ impl Load {
         let begin = Instant::now();
         let mut latencies = Latencies::default();
         let mut started = 0;
-        for connection in self.connections.iter_mut().take(usize::try_from(messages).unwrap_or(usize::MAX)) {
-            connection.begin_message()?;
+        let first = self.connections.len().min(usize::try_from(messages).unwrap_or(usize::MAX));
+        for index in 0..first {
+            self.begin_message(index)?;
             started += 1;
         }
+        let stall_timeout = self.arguments.stall_timeout;
         while latencies.count() < started {
-            match self.poll.poll(&mut self.events, Some(self.stall_timeout)) {
+            match self.poll.poll(&mut self.events, Some(stall_timeout)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 polled => polled?,
             }
             if self.events.is_empty() {
                 return Err(io::Error::new(
                     io::ErrorKind::TimedOut,
-                    format!("no answer for {:?} after {} messages", self.stall_timeout, latencies.count()),
+                    format!("no answer for {stall_timeout:?} after {} messages", latencies.count()),
                 ));
             }
             let may_begin = begin.elapsed() < limit;
-            for event in &self.events {
-                let connection = &mut self.connections[event.token().0];
-                if event.is_writable() {
-                    connection.write_on()?;
-                }
+            let ready: Vec<usize> = self.events.iter().map(|event| event.token().0).collect();
+            for index in ready {
+                let connection = &mut self.connections[index];
+                // TLS writes to go on reading, and the other way round.
+                connection.write_on()?;
                 let Some(elapsed) = connection.read_on()? else {
                     continue;
                 };
                 latencies.record(elapsed);
                 if may_begin && started < messages {
-                    connection.begin_message()?;
+                    self.begin_message(index)?;
                     started += 1;
                 }
             }
