@@ -71,6 +71,17 @@ def test_timers_fire_in_the_order_of_their_times_however_far_the_clock_is_moved(
     assert trace == [1, 2, 3, 4, 5, "later"]
 
 
+def test_a_clock_in_the_class_is_followed_as_long_as_it_is_there(
+    loop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert loop.call_later(8, print).when() >= loop.time()
+    monkeypatch.setattr(type(loop), "time", lambda _: 5000.0)
+    assert loop.call_later(8, print).when() == 5008.0
+    monkeypatch.undo()
+    begun = loop.time()
+    assert begun + 8 <= loop.call_later(8, print).when() <= loop.time() + 8
+
+
 def test_a_clock_that_goes_back_holds_its_timers_up(loop: Any, clock: Clock) -> None:
     trace = Trace()
     loop.call_later(100, trace.note, "fired")

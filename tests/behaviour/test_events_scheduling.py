@@ -56,6 +56,19 @@ def test_arguments_are_passed_by_position(loop: Any) -> None:
     assert trace[:3] == [(), 1, (1, 2, None)]
 
 
+def test_what_a_callback_is_scheduled_with_may_be_named(loop: Any) -> None:
+    trace = Trace()
+    note = functools.partial(trace.note, "ran")
+    loop.call_soon(callback=note)
+    loop.call_later(delay=-1, callback=note)
+    loop.call_at(when=0, callback=note)
+    turn(loop)
+    assert trace == ["ran"] * 3
+    for named in ({"callback": print}, {"when": 0}):
+        with pytest.raises(TypeError):
+            loop.call_soon(print, **named)
+
+
 def test_keyword_arguments_are_refused(loop: Any) -> None:
     with pytest.raises(TypeError):
         loop.call_soon(print, end="")

@@ -155,6 +155,23 @@ def test_handles_are_distinct_hashable_and_weakly_referenced(loop: Any) -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="Handle.get_context came with 3.12")
+@pytest.mark.parametrize("timed", [False, True])
+def test_nothing_of_a_dead_handle_is_left_in_the_next_one(loop: Any, timed: bool) -> None:
+    def make(text: str) -> Any:
+        return loop.call_later(60, print, text) if timed else loop.call_soon(print, text)
+
+    first = make("first")
+    first.cancel()
+    reference = weakref.ref(first)
+    turn(loop)
+    del first
+    assert reference() is None
+    second = make("second")
+    assert (second.cancelled(), second._callback, second._args) == (False, print, ("second",))
+    assert reference() is None
+    second.cancel()
+
+
 def test_a_handle_tells_its_context(loop: Any) -> None:
     context = contextvars.copy_context()
     assert loop.call_soon(plain, context=context).get_context() is context

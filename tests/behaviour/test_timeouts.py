@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import weakref
 from typing import Any
 
 import pytest
@@ -38,6 +39,24 @@ def test_too_late(loop: Any, run: Any, aio: Any) -> None:
         assert repr(block) == "<Timeout [expired]>"
 
     run(main)
+
+
+def test_nothing_of_a_dead_timeout_is_left_in_the_next_one(run: Any, aio: Any) -> None:
+    async def main() -> None:
+        async with aio.timeout(60) as first:
+            pass
+        reference = weakref.ref(first)
+        del first
+        await asyncio.sleep(0)
+        assert reference() is None
+        second = aio.timeout(None)
+        assert (second.when(), second.expired()) == (None, False)
+        assert "created" in repr(second)
+        async with second:
+            await asyncio.sleep(0)
+        assert reference() is None
+
+    run(main())
 
 
 def test_no_deadline(run: Any, aio: Any) -> None:

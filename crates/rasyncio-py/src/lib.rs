@@ -32,7 +32,7 @@ mod _rasyncio {
 
     #[pymodule_export]
     use crate::coroutines::Coroutine;
-    use crate::event_loop::{CallSoon, CreateTask};
+    use crate::event_loop::CreateTask;
     #[pymodule_export]
     use crate::event_loop::{Loop, Server};
     use crate::futures::SetResult;
@@ -105,7 +105,10 @@ mod _rasyncio {
         crate::ffi::slots::install_await::<Coroutine>(py);
         crate::ffi::slots::install_next::<Coroutine>(py);
         crate::ffi::slots::install_send::<Coroutine>(py);
-        crate::ffi::methods::install::<CallSoon>(py)?;
+        crate::ffi::recycle::install::<Handle>(py);
+        crate::ffi::recycle::install::<TimerHandle>(py);
+        crate::handles::add_methods(py)?;
+        Loop::add_methods(py)?;
         crate::ffi::methods::install::<SetResult>(py)?;
         crate::ffi::methods::install::<CreateTask>(py)?;
         crate::locks::add_methods(py)?;

@@ -88,7 +88,7 @@ impl Loop {
         let arguments = PyTuple::new(py, [closing])?.unbind();
         let event_loop = this.clone().into_any().unbind();
         let handle = Handle::make(py, create_task, arguments, event_loop, None, false)?;
-        this.get().inbox.push(Ready::Handle(Py::new(py, handle)?));
+        this.get().inbox.push(Ready::Handle(handle.unbind()));
         Ok(())
     }
 

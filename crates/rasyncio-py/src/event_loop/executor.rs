@@ -7,7 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyCFunction, PyDict, PyTuple};
 
-use super::schedule::check_callback;
+use super::callbacks::check_callback;
 use super::{Loop, Ready};
 use crate::coroutines::{Coroutine, wait_for};
 use crate::exceptions::{self, Raised};

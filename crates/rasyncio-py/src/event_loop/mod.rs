@@ -1,12 +1,13 @@
 //! `EventLoop` (asyncio: `base_events.py`, `selector_events.py`, `unix_events.py`).
 //!
-//! Files by job, one per section of asyncio's documentation of the loop: `run` (run, stop, close, the turn), `entries` (one piece of work), `schedule` (callbacks, futures,
+//! Files by job, one per section of asyncio's documentation of the loop: `run` (run, stop, close, the turn), `entries` (one piece of work), `callbacks` (`call_soon()` and its like, the clock), `schedule` (futures,
 //! tasks), `timers`, `debug` (debug mode, exception handlers), `asyncgens`, `executor`, `resolve` (DNS), `signals`, `watch` (descriptors), `sock` (`sock_*`), `sendfile`,
 //! `connect` and `attempts` (connections), `datagram`, `tls`, `bell` (waking Rust coroutines), `serve` and `server` (servers), `pipes`, `unix` (Unix sockets), `subprocess` and `children` (child processes), `collecting` (garbage), `private` (names that programs should not use, and do). This file: what a loop knows. Invariant: work is run from one place, `entries::run_entry`.
 
 mod asyncgens;
 mod attempts;
 mod bell;
+mod callbacks;
 mod children;
 mod collecting;
 mod connect;
@@ -41,7 +42,7 @@ use rasyncio_core::scheduler::{Inbox, ReadyQueue, Timers, TurnPolicy};
 use rasyncio_core::workers::Pool;
 
 use resolve::Lookups;
-pub(crate) use schedule::{CallSoon, CreateTask, TaskOptions, current_loop};
+pub(crate) use schedule::{CreateTask, TaskOptions, current_loop};
 pub(crate) use server::Server;
 use signals::SignalState;
 use timers::Timer;

@@ -1,4 +1,4 @@
-//! Callbacks, timers, futures and tasks: what puts work into the loop.
+//! Futures and tasks of the loop.
 
 use std::ffi::CStr;
 use std::sync::atomic::Ordering;
@@ -7,17 +7,14 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyTuple, PyType};
-use rasyncio_core::clock::monotonic;
+use pyo3::types::{PyDict, PyType};
 
-use super::timers::Timer;
-use super::{Loop, Ready};
-use crate::exceptions;
-use crate::ffi::call::call_method_none;
+use super::Loop;
+use crate::ffi::attributes;
+use crate::ffi::call::{attached, call_method_none};
 use crate::ffi::methods::{Arguments, FastMethod};
 use crate::ffi::send;
 use crate::futures::Future;
-use crate::handles::{Handle, TimerHandle, When};
 use crate::interop::stdlib;
 use crate::tasks::{EagerTaskFactory, Task};
 
@@ -51,6 +48,23 @@ impl Loop {
         let _ = EVENT_LOOP.set(class.py(), class.clone().unbind());
     }
 
+    /// The class `EventLoop`.
+    #[inline]
+    pub(super) fn class(py: Python<'_>) -> Option<&Bound<'_, PyType>> {
+        EVENT_LOOP.get(py).map(|class| class.bind(py))
+    }
+
+    /// A `Future` of this loop.
+    #[inline]
+    pub(crate) fn create_future<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, Future>> {
+        let py = this.py();
+        let future = Future::make(this.as_any())?;
+        if this.get().is_debug(py) {
+            attached(py, || future.get().initialise(this.as_any()))?;
+        }
+        Ok(future)
+    }
+
     /// `event_loop` as ours, unless a subclass may have changed what its methods do.
     #[inline]
     pub(crate) fn unchanged<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Self>> {
@@ -58,170 +72,15 @@ impl Loop {
         if event_loop.get_type_ptr().cast() == class.as_ptr() { event_loop.cast::<Self>().ok() } else { None }
     }
 
-    /// A handle of this loop for `callback(*arguments)`.
+    /// `unchanged`, and nobody put a method into the object either.
     #[inline]
-    fn handle(
-        this: &Bound<'_, Self>,
-        callback: Py<PyAny>,
-        arguments: Py<PyTuple>,
-        context: Option<Py<PyAny>>,
-        method: &str,
-    ) -> PyResult<Handle> {
-        let py = this.py();
-        let debug = this.get().is_debug(py);
-        if debug {
-            check_callback(callback.bind(py), method)?;
-        }
-        Handle::make(py, callback, arguments, this.clone().into_any().unbind(), context, debug)
+    pub(crate) fn plain<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Self>> {
+        Self::unchanged(event_loop).filter(|own| attributes::has_none(own.as_any()))
     }
-
-    /// `call_soon()`: without a context the callback gets a copy of the current one.
-    #[inline]
-    pub(crate) fn call_soon<'py>(
-        this: &Bound<'py, Self>,
-        callback: Py<PyAny>,
-        arguments: Py<PyTuple>,
-        context: Option<Py<PyAny>>,
-    ) -> PyResult<Bound<'py, Handle>> {
-        let py = this.py();
-        this.get().check_usable()?;
-        let handle = Bound::new(py, Self::handle(this, callback, arguments, context, "call_soon")?)?;
-        this.get().schedule(py, Ready::Handle(handle.clone().unbind()))?;
-        Ok(handle)
-    }
-
-    /// RuntimeError when the loop runs in another thread than this one. Asked in debug mode only.
-    pub(super) fn check_thread(&self) -> PyResult<()> {
-        let thread = self.thread.load(Ordering::Relaxed);
-        if thread == 0 || thread == super::run::thread_id() {
-            return Ok(());
-        }
-        Err(exceptions::runtime(
-            "Non-thread-safe operation invoked on an event loop other than the current one",
-        ))
-    }
-
-    /// Seconds of the loop's clock: `time()` may be overridden by a subclass or on the object.
-    pub(crate) fn now(this: &Bound<'_, Self>) -> PyResult<f64> {
-        Self::time_of(this.as_any())
-    }
-
-    /// `time()` of a loop of any kind.
-    #[inline]
-    pub(crate) fn time_of(event_loop: &Bound<'_, PyAny>) -> PyResult<f64> {
-        call_method_none(event_loop, intern!(event_loop.py(), "time"))?.extract()
-    }
-
-    fn timer(
-        this: &Bound<'_, Self>,
-        when: When,
-        callback: Py<PyAny>,
-        arguments: Py<PyTuple>,
-        context: Option<Py<PyAny>>,
-        method: &str,
-    ) -> PyResult<Py<TimerHandle>> {
-        let py = this.py();
-        this.get().check_usable()?;
-        if this.get().is_debug(py) {
-            this.get().check_thread()?;
-        }
-        let handle = Self::handle(this, callback, arguments, context, method)?;
-        let timer = TimerHandle::make(py, when, handle)?;
-        let kept = Timer::Handle(timer.clone_ref(py));
-        this.get().timers.with(py, |timers| timers.insert(when.seconds(), kept));
-        Ok(timer)
-    }
-}
-
-/// asyncio (debug mode): coroutines and things that cannot be called are refused.
-pub(super) fn check_callback(callback: &Bound<'_, PyAny>, method: &str) -> PyResult<()> {
-    let py = callback.py();
-    let library = stdlib(py);
-    if library.coroutines.iscoroutine.bind(py).call1((callback,))?.is_truthy()?
-        || library.coroutines.iscoroutinefunction.bind(py).call1((callback,))?.is_truthy()?
-    {
-        return Err(PyTypeError::new_err(format!("coroutines cannot be used with {method}()")));
-    }
-    if !callback.is_callable() {
-        let text = callback.repr()?;
-        return Err(PyTypeError::new_err(format!(
-            "a callable object was expected by {method}(), got {text}"
-        )));
-    }
-    Ok(())
 }
 
 #[pymethods]
 impl Loop {
-    /// Seconds of a clock that never goes back.
-    fn time(&self) -> f64 {
-        monotonic()
-    }
-
-    /// `call_soon()` from another thread or a signal handler.
-    #[pyo3(signature = (callback, *args, context = None))]
-    fn call_soon_threadsafe(
-        this: &Bound<'_, Self>,
-        callback: Py<PyAny>,
-        args: Py<PyTuple>,
-        context: Option<Py<PyAny>>,
-    ) -> PyResult<Py<Handle>> {
-        let py = this.py();
-        this.get().check_usable()?;
-        let mut handle = Self::handle(this, callback, args, context, "call_soon_threadsafe")?;
-        handle.make_thread_safe(py);
-        let handle = Py::new(py, handle)?;
-        this.get().inbox.push(Ready::Handle(handle.clone_ref(py)));
-        Ok(handle)
-    }
-
-    /// Calls `callback(*args)` after `delay` seconds.
-    #[pyo3(signature = (delay, callback, *args, context = None))]
-    fn call_later(
-        this: &Bound<'_, Self>,
-        delay: &Bound<'_, PyAny>,
-        callback: Py<PyAny>,
-        args: Py<PyTuple>,
-        context: Option<Py<PyAny>>,
-    ) -> PyResult<Py<TimerHandle>> {
-        if delay.is_none() {
-            return Err(PyTypeError::new_err("delay must not be None"));
-        }
-        let when = Self::now(this)? + delay.extract::<f64>()?;
-        Self::timer(this, when.into(), callback, args, context, "call_at")
-    }
-
-    /// Calls `callback(*args)` when `loop.time()` reaches `when`.
-    #[pyo3(signature = (when, callback, *args, context = None))]
-    fn call_at(
-        this: &Bound<'_, Self>,
-        when: &Bound<'_, PyAny>,
-        callback: Py<PyAny>,
-        args: Py<PyTuple>,
-        context: Option<Py<PyAny>>,
-    ) -> PyResult<Py<TimerHandle>> {
-        if when.is_none() {
-            return Err(PyTypeError::new_err("when cannot be None"));
-        }
-        Self::timer(this, When::of(when)?, callback, args, context, "call_at")
-    }
-
-    /// asyncio's timers tell their loop when they are cancelled; ours do so without this.
-    fn _timer_handle_cancelled(&self, py: Python<'_>, handle: &Bound<'_, PyAny>) {
-        if handle.is_instance_of::<TimerHandle>() {
-            self.on_timer_cancelled(py);
-        }
-    }
-
-    /// A `Future` of this loop.
-    pub(crate) fn create_future<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, Future>> {
-        let future = Future::make(this.as_any())?;
-        if this.get().is_debug(this.py()) {
-            future.get().initialise(this.as_any())?;
-        }
-        Ok(future)
-    }
-
     /// Makes `factory(loop, coro, **kwargs)` create the tasks; None: the loop makes them itself.
     fn set_task_factory(&self, py: Python<'_>, factory: Option<Py<PyAny>>) -> PyResult<()> {
         if factory.as_ref().is_some_and(|factory| !factory.bind(py).is_callable()) {
@@ -240,31 +99,6 @@ impl Loop {
     #[getter]
     fn _task_factory(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.get_task_factory(py)
-    }
-}
-
-/// `EventLoop.call_soon()`.
-pub(crate) struct CallSoon;
-
-impl FastMethod for CallSoon {
-    type Class = Loop;
-    const NAME: &'static CStr = c"call_soon";
-    const DOCUMENTATION: &'static CStr = c"call_soon($self, callback, *args, context=None)\n--\n\n\
-        Calls `callback(*args)` in the next turn, in `context` (default: a copy of the current one).";
-
-    #[inline]
-    fn call<'py>(this: &Bound<'py, Loop>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
-        let py = this.py();
-        let callback = arguments.first("call_soon", "callback")?.clone().unbind();
-        let mut context = None;
-        arguments.keywords(|name, value| {
-            if name.eq(intern!(py, "context"))? {
-                context = (!value.is_none()).then(|| value.clone().unbind());
-                return Ok(());
-            }
-            Err(unexpected_keyword("call_soon", name))
-        })?;
-        Ok(Loop::call_soon(this, callback, arguments.rest()?.unbind(), context)?.into_any())
     }
 }
 

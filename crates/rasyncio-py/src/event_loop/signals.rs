@@ -238,8 +238,7 @@ impl Loop {
             .map_err(|error| exceptions::runtime(error.value(py).to_string()))?;
         let event_loop = this.clone().into_any().unbind();
         let debug = this.get().is_debug(py);
-        let handle = Handle::make(py, callback.clone().unbind(), args, event_loop, None, debug)?;
-        let handle = Py::new(py, handle)?;
+        let handle = Handle::make(py, callback.clone().unbind(), args, event_loop, None, debug)?.unbind();
         let old = this.get().signals.with(py, |signals| signals.handlers.insert(number, handle));
         drop(old);
         let signal = py.import(intern!(py, "signal"))?;

@@ -348,8 +348,8 @@ impl Watch {
             event_loop.clone().into_any().unbind(),
             None,
             event_loop.get().is_debug(py),
-        )?;
-        let handle = Py::new(py, handle)?;
+        )?
+        .unbind();
         match direction {
             Direction::Read => Loop::watch_reader(event_loop, descriptor, handle.clone_ref(py))?,
             Direction::Write => Loop::watch_writer(event_loop, descriptor, handle.clone_ref(py))?,

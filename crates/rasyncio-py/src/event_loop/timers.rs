@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::{Loop, Ready};
-use crate::handles::{Handle, TimerHandle};
+use crate::handles::{Call, TimerHandle};
 
 /// What is to happen at a time, for some receiver.
 pub(crate) struct TimerAction {
@@ -196,9 +196,9 @@ impl Loop {
             Timer::Native(timer) => {
                 let callback = TimerCallback::make(py, timer)?.into_any();
                 let event_loop = this.clone().into_any().unbind();
-                let handle =
-                    Handle::make(py, callback, PyTuple::empty(py).unbind(), event_loop, None, false)?;
-                TimerHandle::make(py, when.into(), handle)
+                let arguments = PyTuple::empty(py).unbind();
+                let call = Call::of(py, callback, arguments, event_loop, None, false)?;
+                Ok(TimerHandle::make(py, when.into(), call)?.unbind())
             }
         };
         timers.into_iter().map(handle).collect()

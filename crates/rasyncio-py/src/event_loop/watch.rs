@@ -178,7 +178,7 @@ impl Loop {
         let py = this.py();
         let event_loop = this.clone().into_any().unbind();
         let debug = this.get().is_debug(py);
-        Py::new(py, Handle::make(py, callback, arguments, event_loop, None, debug)?)
+        Ok(Handle::make(py, callback, arguments, event_loop, None, debug)?.unbind())
     }
 
     /// The number of what the user gave. An object that was closed while it was watched is known by itself, as to asyncio's selectors.

@@ -61,8 +61,12 @@ pub(crate) fn call_tuple<'py>(
         // SAFETY: a call gives a new reference or NULL with an exception set.
         return unsafe { Bound::from_owned_ptr_or_err(py, result) };
     }
-    // SAFETY: both are alive, and `arguments` is a tuple by its type.
-    let result = unsafe { ffi::PyObject_Call(callable.as_ptr(), arguments.as_ptr(), std::ptr::null_mut()) };
+    let tuple = arguments.as_ptr().cast::<ffi::PyTupleObject>();
+    // SAFETY: a tuple by its type, alive during the call; only an address is taken.
+    let items = unsafe { (&raw const (*tuple).ob_item).cast() };
+    // SAFETY: the tuple keeps so many objects alive, and stays as it is.
+    let result =
+        unsafe { ffi::PyObject_Vectorcall(callable.as_ptr(), items, arguments.len(), std::ptr::null_mut()) };
     // SAFETY: a call gives a new reference or NULL with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(py, result) }
 }

@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
-use pyo3::types::PyString;
+use pyo3::types::{PyString, PyTuple};
 use pyo3::{PyClass, ffi};
 
 use super::call::attached;
@@ -18,6 +18,9 @@ pub(crate) trait Function {
     const NAME: &'static CStr;
     /// Signature and description, in the form `name(...)\n--\n\ntext`.
     const DOCUMENTATION: &'static CStr;
+
+    /// PyO3 is not told that the thread is attached, as for the methods of `Light`.
+    const IS_LIGHT: bool = false;
 
     fn call<'py>(py: Python<'py>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>>;
 }
@@ -82,18 +85,38 @@ pub(crate) struct Parameters<const N: usize> {
     pub(crate) required: usize,
 }
 
+/// The value for each parameter, where one was given.
+type Values<'a, 'py, const N: usize> = [Option<&'a Bound<'py, PyAny>>; N];
+
 impl<'py> Arguments<'_, 'py> {
     /// The value for each parameter, or TypeError as Python words it for a function of its own.
     #[inline]
-    pub(crate) fn bind<const N: usize>(
-        &self,
-        parameters: &Parameters<N>,
-    ) -> PyResult<[Option<&Bound<'py, PyAny>>; N]> {
+    pub(crate) fn bind<const N: usize>(&self, parameters: &Parameters<N>) -> PyResult<Values<'_, 'py, N>> {
         if self.positional > parameters.positional {
             return Err(too_many(parameters, self.positional));
         }
+        self.fill(parameters)
+    }
+
+    /// `bind` for a function with `*args`, which come as a tuple.
+    #[inline]
+    pub(crate) fn bind_with_rest<const N: usize>(
+        &self,
+        parameters: &Parameters<N>,
+    ) -> PyResult<(Values<'_, 'py, N>, Bound<'py, PyTuple>)> {
+        let bound = self.fill(parameters)?;
+        if self.positional <= parameters.positional {
+            return Ok((bound, PyTuple::empty(self.py)));
+        }
+        let rest = (parameters.positional..self.positional).map(|index| self.value(index));
+        Ok((bound, PyTuple::new(self.py, rest)?))
+    }
+
+    #[inline]
+    fn fill<const N: usize>(&self, parameters: &Parameters<N>) -> PyResult<Values<'_, 'py, N>> {
         let mut bound = [None; N];
-        for (index, place) in bound.iter_mut().enumerate().take(self.positional) {
+        let given = self.positional.min(parameters.positional);
+        for (index, place) in bound.iter_mut().enumerate().take(given) {
             *place = Some(self.value(index));
         }
         if let Some(names) = self.names {
@@ -143,7 +166,7 @@ fn too_many<const N: usize>(parameters: &Parameters<N>, given: usize) -> PyErr {
 }
 
 #[cold]
-fn missing<const N: usize>(parameters: &Parameters<N>, bound: &[Option<&Bound<'_, PyAny>>; N]) -> PyErr {
+fn missing<const N: usize>(parameters: &Parameters<N>, bound: &Values<'_, '_, N>) -> PyErr {
     let required = parameters.names.iter().zip(bound).take(parameters.required);
     let names: Vec<_> =
         required.filter(|(_, value)| value.is_none()).map(|(name, _)| format!("'{name}'")).collect();
@@ -157,7 +180,11 @@ fn missing<const N: usize>(parameters: &Parameters<N>, bound: &[Option<&Bound<'_
 }
 
 fn call<'py, F: Function>(arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
-    attached(arguments.py, || F::call(arguments.py, arguments))
+    if F::IS_LIGHT {
+        F::call(arguments.py, arguments)
+    } else {
+        attached(arguments.py, || F::call(arguments.py, arguments))
+    }
 }
 
 unsafe extern "C" fn builtin_trampoline<F: Function>(

@@ -108,15 +108,6 @@ impl<'py> Arguments<'_, 'py> {
         (0..self.positional).map(|index| self.value(index))
     }
 
-    /// The positional arguments behind the first, as a tuple.
-    #[inline]
-    pub(crate) fn rest(&self) -> PyResult<Bound<'py, PyTuple>> {
-        if self.positional <= 1 {
-            return Ok(PyTuple::empty(self.py));
-        }
-        PyTuple::new(self.py, self.positionals().skip(1).collect::<Vec<_>>())
-    }
-
     /// Calls `visit` with each keyword and its value.
     #[inline]
     pub(crate) fn keywords(

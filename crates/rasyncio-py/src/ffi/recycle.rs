@@ -9,6 +9,9 @@ use super::cell::GilCell;
 
 /// A class whose dead objects are kept.
 pub(crate) trait Recycle: PyTypeInfo + Sized {
+    /// Whether the class has a finalizer. An object whose finalizer ran once would never have it run again, so it is not recycled.
+    const HAS_FINALIZER: bool = false;
+
     /// Whether this dying object may be used again; one that may not gets the destructor that its class had before.
     #[inline]
     fn is_recyclable(this: &Bound<'_, Self>) -> bool {
@@ -55,14 +58,15 @@ pub(crate) fn install<T: Recycle>(py: Python<'_>) {
 
 /// A `T` with `contents`: a used object after `fill`, which the collector sees from then on, or one that `create` makes when there is none.
 #[inline]
-pub(crate) fn make<'py, T, C>(
+pub(crate) fn make<'py, T, C, I>(
     py: Python<'py>,
     contents: C,
     fill: impl FnOnce(&Bound<'py, T>, C),
-    create: impl FnOnce(C) -> T,
+    create: impl FnOnce(C) -> I,
 ) -> PyResult<Bound<'py, T>>
 where
-    T: Recycle + PyClass + Into<PyClassInitializer<T>>,
+    T: Recycle + PyClass,
+    I: Into<PyClassInitializer<T>>,
 {
     let Some(Dead(object)) = T::bin().objects.with(py, Vec::pop) else {
         return Bound::new(py, create(contents));
@@ -86,9 +90,8 @@ unsafe extern "C" fn dealloc<T: Recycle>(object: *mut ffi::PyObject) {
     let this = std::mem::ManuallyDrop::new(unsafe { Bound::from_owned_ptr(py, object) });
     // SAFETY: the type was said above.
     let this = unsafe { this.cast_unchecked::<T>() };
-    // An object whose finalizer ran once would never have it run again.
     // SAFETY: the object is whole, and of a class that the collector knows.
-    let is_fresh = || unsafe { ffi::PyObject_GC_IsFinalized(object) } == 0;
+    let is_fresh = || !T::HAS_FINALIZER || unsafe { ffi::PyObject_GC_IsFinalized(object) } == 0;
     if !is_plain::<T>(py, object) || !T::is_recyclable(this) || !is_fresh() {
         if let Some(original) = T::bin().destructor.get() {
             // SAFETY: the destructor that this class had before.

@@ -5,9 +5,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyTuple};
 
-use super::Handle;
+use super::{Call, Handle};
 use crate::event_loop::Loop;
+use crate::ffi::call::attached;
 use crate::ffi::cell::GilCell;
+use crate::ffi::recycle::{self, Bin, Recycle};
 use crate::interop::stdlib;
 
 /// A callback that is to run at a time, returned by `call_later()` and `call_at()`.
@@ -15,7 +17,7 @@ use crate::interop::stdlib;
 /// <https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.TimerHandle>
 #[pyclass(frozen, subclass, extends = Handle, name = "TimerHandle", module = "rasyncio")]
 pub(crate) struct TimerHandle {
-    when: When,
+    when: GilCell<When>,
     scheduled: GilCell<bool>,
 }
 
@@ -53,9 +55,45 @@ impl From<f64> for When {
 impl TimerHandle {
     /// A timer that is about to be put into the loop's heap.
     #[inline]
-    pub(crate) fn make(py: Python<'_>, when: When, handle: Handle) -> PyResult<Py<Self>> {
-        let timer = Self { when, scheduled: GilCell::new(true) };
-        Py::new(py, PyClassInitializer::from(handle).add_subclass(timer))
+    pub(crate) fn make(py: Python<'_>, when: When, call: Call) -> PyResult<Bound<'_, Self>> {
+        recycle::make(
+            py,
+            (when, call),
+            |this: &Bound<'_, Self>, (when, call)| {
+                this.as_super().get().refill(py, call);
+                this.get().when.set(py, when);
+                this.get().scheduled.set(py, true);
+            },
+            |(when, call)| Self::initializer(when, call, true),
+        )
+    }
+
+    #[inline]
+    fn initializer(when: When, call: Call, is_scheduled: bool) -> PyClassInitializer<Self> {
+        let timer = Self { when: GilCell::new(when), scheduled: GilCell::new(is_scheduled) };
+        PyClassInitializer::from(Handle { call: GilCell::new(call), lock: None }).add_subclass(timer)
+    }
+
+    /// When it is due, in seconds.
+    #[inline]
+    fn seconds(&self, py: Python<'_>) -> f64 {
+        self.when.get(py).seconds
+    }
+
+    /// `cancel()`.
+    #[inline]
+    pub(super) fn cancel(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        if Handle::cancel_once(this.as_super())? && this.get().scheduled.get(py) {
+            let event_loop = this.as_super().get().event_loop(py);
+            match event_loop.cast::<Loop>() {
+                Ok(event_loop) => event_loop.get().on_timer_cancelled(py),
+                Err(_) => attached(py, || {
+                    event_loop.call_method1(intern!(py, "_timer_handle_cancelled"), (this,)).map(drop)
+                })?,
+            }
+        }
+        Ok(())
     }
 
     /// The loop took it out of its heap.
@@ -66,7 +104,7 @@ impl TimerHandle {
     fn key(this: &Bound<'_, Self>) -> (f64, Option<Py<PyAny>>, Option<Py<PyTuple>>, bool) {
         let py = this.py();
         let handle = this.as_super().get();
-        (this.get().when.seconds, handle._callback(py), handle._args(py), handle.is_cancelled(py))
+        (this.get().seconds(py), handle._callback(py), handle._args(py), handle.is_cancelled(py))
     }
 
     fn equals(this: &Bound<'_, Self>, other: &Bound<'_, Self>) -> PyResult<bool> {
@@ -93,9 +131,8 @@ impl TimerHandle {
         r#loop: Py<PyAny>,
         context: Option<Py<PyAny>>,
     ) -> PyResult<PyClassInitializer<Self>> {
-        let handle = Handle::new(py, callback, args, r#loop, context)?;
-        let timer = Self { when: When::of(when)?, scheduled: GilCell::new(false) };
-        Ok(PyClassInitializer::from(handle).add_subclass(timer))
+        let call = Call::given(py, callback, args, r#loop, context)?;
+        Ok(Self::initializer(When::of(when)?, call, false))
     }
 
     /// `asyncio.TimerHandle`, so that `isinstance` finds it.
@@ -104,29 +141,14 @@ impl TimerHandle {
         stdlib(py).timer_handle_class.clone_ref(py)
     }
 
-    /// Cancels the callback; nothing happens when it ran or was cancelled already.
-    fn cancel(this: &Bound<'_, Self>) -> PyResult<()> {
-        let py = this.py();
-        if Handle::cancel_once(this.as_super())? && this.get().scheduled.get(py) {
-            let event_loop = this.as_super().get().event_loop.bind(py);
-            match event_loop.cast::<Loop>() {
-                Ok(event_loop) => event_loop.get().on_timer_cancelled(py),
-                Err(_) => {
-                    event_loop.call_method1(intern!(py, "_timer_handle_cancelled"), (this,))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// When the callback is due, in seconds of the loop's clock (`loop.time()`).
     fn when<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.when.shown(py)
+        self.when.get(py).shown(py)
     }
 
     #[getter]
     fn _when<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.when.shown(py)
+        self.when.get(py).shown(py)
     }
 
     #[getter]
@@ -140,11 +162,11 @@ impl TimerHandle {
     }
 
     fn _repr_info(this: &Bound<'_, Self>) -> PyResult<Vec<String>> {
-        Handle::repr_info(this.as_super(), Some(this.get().when))
+        Handle::repr_info(this.as_super(), Some(this.get().when.get(this.py())))
     }
 
     fn __hash__(&self, py: Python<'_>) -> PyResult<isize> {
-        self.when.seconds.into_pyobject(py)?.hash()
+        self.seconds(py).into_pyobject(py)?.hash()
     }
 
     fn __richcmp__(
@@ -156,7 +178,7 @@ impl TimerHandle {
         let Ok(other) = other.cast::<Self>() else {
             return Ok(py.NotImplemented());
         };
-        let (when, other_when) = (this.get().when.seconds, other.get().when.seconds);
+        let (when, other_when) = (this.get().seconds(py), other.get().seconds(py));
         let answer = match operation {
             CompareOp::Lt => when < other_when,
             CompareOp::Gt => when > other_when,
@@ -166,6 +188,23 @@ impl TimerHandle {
             CompareOp::Ne => !Self::equals(this, other)?,
         };
         Ok(answer.into_pyobject(py)?.to_owned().into_any().unbind())
+    }
+}
+
+impl Recycle for TimerHandle {
+    #[inline]
+    fn is_recyclable(this: &Bound<'_, Self>) -> bool {
+        this.as_super().get().is_simple(this.py())
+    }
+
+    #[inline]
+    fn empty(this: &Bound<'_, Self>) {
+        this.as_super().get().empty(this.py());
+    }
+
+    fn bin() -> &'static Bin {
+        static BIN: Bin = Bin::new();
+        &BIN
     }
 }
 
