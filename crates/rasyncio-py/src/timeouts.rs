@@ -14,7 +14,9 @@ use pyo3::types::{PyFloat, PyInt};
 use crate::coroutines::CoroutineFunction;
 use crate::event_loop::{Alarm, Loop, NativeTimer, TimerAction};
 use crate::exceptions;
+use crate::ffi::call::attached;
 use crate::ffi::cell::GilCell;
+use crate::ffi::recycle::{self, Bin, Recycle};
 use crate::ffi::{functions, methods};
 use crate::interop::stdlib;
 use crate::tasks::{self, running_loop};
@@ -91,10 +93,10 @@ impl When {
     }
 }
 
-impl Timeout {
+impl State {
     #[inline]
-    fn with_deadline(when: When) -> Self {
-        let state = State {
+    fn of(when: When) -> Self {
+        Self {
             phase: Phase::Created,
             when,
             task: None,
@@ -102,8 +104,36 @@ impl Timeout {
             alarm: None,
             generation: 0,
             event_loop: None,
-        };
-        Self { state: GilCell::new(state) }
+        }
+    }
+}
+
+impl Recycle for Timeout {
+    #[inline]
+    fn empty(this: &Bound<'_, Self>) {
+        let py = this.py();
+        let State { when, task, alarm, event_loop, .. } =
+            this.get().state.replace(py, State::of(When::Never));
+        drop(task.map(|task| task.into_bound(py)));
+        drop(event_loop.map(|event_loop| event_loop.into_bound(py)));
+        if let When::Object(when) = when {
+            drop(when.into_bound(py));
+        }
+        if let Some(alarm) = alarm {
+            attached(py, || drop(alarm));
+        }
+    }
+
+    fn bin() -> &'static Bin {
+        static BIN: Bin = Bin::new();
+        &BIN
+    }
+}
+
+impl Timeout {
+    #[inline]
+    fn with_deadline(when: When) -> Self {
+        Self { state: GilCell::new(State::of(when)) }
     }
 
     /// `timeout(delay)`: None is no deadline.
@@ -117,7 +147,15 @@ impl Timeout {
             Some(delay) => deadline(&event_loop, delay)?,
             None => When::Never,
         };
-        Bound::new(py, Self::with_deadline(when))
+        recycle::make(
+            py,
+            when,
+            |this: &Bound<'py, Self>, when| {
+                let empty = this.get().state.replace(py, State::of(when));
+                debug_assert!(empty.task.is_none(), "a dead object holds nothing");
+            },
+            Self::with_deadline,
+        )
     }
 
     /// `__aenter__()`: the block begins.
@@ -205,7 +243,7 @@ impl Timeout {
         let when = match seconds {
             None => return Ok(()),
             Some(Ok(seconds)) => seconds,
-            Some(Err(object)) => object.extract(py)?,
+            Some(Err(object)) => attached(py, move || object.extract(py))?,
         };
         let timer = NativeTimer { action: &EXPIRE, receiver: this.clone().into_any().unbind(), generation };
         let alarm = if when <= Loop::time_of(event_loop)? {
@@ -222,10 +260,11 @@ impl Timeout {
         let py = this.py();
         let (alarm, event_loop) = this.get().state.with(py, |state| {
             state.generation += 1;
-            (state.alarm.take(), state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)))
+            let event_loop = state.event_loop.as_ref();
+            (state.alarm.take(), event_loop.map(|event_loop| event_loop.bind(py).clone()))
         });
         match (alarm, event_loop) {
-            (Some(alarm), Some(event_loop)) => alarm.cancel(event_loop.bind(py)),
+            (Some(alarm), Some(event_loop)) => alarm.cancel(&event_loop),
             _ => Ok(()),
         }
     }
@@ -375,6 +414,7 @@ impl Timeout {
 
 /// Adds the class's methods and the functions to the module.
 pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    recycle::install::<Timeout>(module.py());
     methods::install::<block::Enter>(module.py())?;
     methods::install::<block::Exit>(module.py())?;
     functions::add::<block::TimeoutFunction>(module)?;

@@ -34,7 +34,11 @@ impl Coroutine {
         this: &Bound<'py, Self>,
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        answer(<Self as SendSlot>::send(this, value))
+        answer(if value.is_none() {
+            this.get().go_on(this.py())
+        } else {
+            <Self as SendSlot>::send(this, value)
+        })
     }
 
     /// Raises an exception where the coroutine is suspended.

@@ -29,6 +29,7 @@ pub(crate) use methods::thrown;
 
 use crate::ffi::cell::GilCell;
 use crate::ffi::finalize::Finalize;
+pub(crate) use crate::ffi::machine::Quick;
 use crate::ffi::machine::{Body, Status};
 pub(crate) use crate::ffi::machine::{Resume, Steps};
 use crate::ffi::recycle::{self, Bin, Recycle};
@@ -77,9 +78,27 @@ impl Coroutine {
         self.name.get(py)
     }
 
+    fn go_on<'py>(&self, py: Python<'py>) -> Sent<'py> {
+        match self.quick_step(py) {
+            Quick::Declined => self.slow_step(py),
+            Quick::Yielded(object) => Sent::Yielded(object),
+            Quick::Returned(value) => Sent::Returned(value),
+            Quick::Raised => Sent::Raised(PyErr::fetch(py)),
+        }
+    }
+
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "on the way of each await of a lock or queue")]
-    fn go_on<'py>(&self, py: Python<'py>) -> Sent<'py> {
+    fn quick_step<'py>(&self, py: Python<'py>) -> Quick<'py> {
+        let quick = self.body.run_quick(py);
+        if matches!(quick, Quick::Raised) {
+            no_stop_iteration(py, PyErr::fetch(py)).restore(py);
+        }
+        quick
+    }
+
+    /// The step of a machine that declined to be quick.
+    fn slow_step<'py>(&self, py: Python<'py>) -> Sent<'py> {
         match self.body.run(py, Resume::Next) {
             Some(Sent::Raised(error)) => Sent::Raised(no_stop_iteration(py, error)),
             Some(sent) => sent,
@@ -134,17 +153,25 @@ impl AwaitSlot for Coroutine {
 
 impl SendSlot for Coroutine {
     #[inline]
+    fn quick<'py>(this: &Bound<'py, Self>) -> Quick<'py> {
+        this.get().quick_step(this.py())
+    }
+
+    #[inline]
     fn send<'py>(this: &Bound<'py, Self>, value: &Bound<'py, PyAny>) -> Sent<'py> {
         let py = this.py();
         if !value.is_none() && this.get().body.status(py) == Status::Created {
             let text = "can't send non-None value to a just-started coroutine";
             return Sent::Raised(pyo3::exceptions::PyTypeError::new_err(text));
         }
-        this.get().go_on(py)
+        // A None was tried to be quick with before.
+        this.get().slow_step(py)
     }
 }
 
 impl Recycle for Coroutine {
+    const HAS_FINALIZER: bool = true;
+
     #[inline]
     fn is_recyclable(this: &Bound<'_, Self>) -> bool {
         this.get().body.status(this.py()) == Status::Closed

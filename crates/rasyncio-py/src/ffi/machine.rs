@@ -15,10 +15,34 @@ pub(crate) enum Resume {
     Throw(PyErr),
 }
 
+/// What a quick step came to.
+pub(crate) enum Quick<'py> {
+    /// Nothing has happened: it takes an ordinary step.
+    Declined,
+    Yielded(Bound<'py, PyAny>),
+    Returned(Bound<'py, PyAny>),
+    /// The error is set in the interpreter.
+    Raised,
+}
+
+impl<'py> Quick<'py> {
+    #[inline]
+    pub(crate) fn of(py: Python<'py>, sent: Sent<'py>) -> Self {
+        match sent {
+            Sent::Yielded(object) => Self::Yielded(object),
+            Sent::Returned(value) => Self::Returned(value),
+            Sent::Raised(error) => {
+                error.restore(py);
+                Self::Raised
+            }
+        }
+    }
+}
+
 /// What runs between two awaits: the body of a coroutine, written by hand.
 pub(crate) trait Steps: Send + Sized + 'static {
     /// Goes on until it awaits something or ends; not called again after it ended. The first call is with `Resume::Next`, right after
-    /// `end_at_once` has declined.
+    /// `quick` or `end_at_once` has declined.
     ///
     /// Nothing of the coroutine is borrowed meanwhile: Python may be called, and may find the coroutine running.
     fn step<'py>(&mut self, py: Python<'py>, resume: Resume) -> Sent<'py>;
@@ -38,6 +62,14 @@ pub(crate) trait Steps: Send + Sized + 'static {
     fn end_at_once<'py>(&mut self, py: Python<'py>) -> Option<Sent<'py>> {
         let _ = py;
         None
+    }
+
+    /// Tries what `step` does with `Resume::Next`, without a `PyErr` to be handed up and without telling PyO3 that the thread is attached, which
+    /// cost more than a whole step of a lock: so the same goes for it as for `end_at_once`.
+    #[inline]
+    fn quick<'py>(&mut self, py: Python<'py>, is_first: bool) -> Quick<'py> {
+        let ended = if is_first { self.end_at_once(py) } else { None };
+        ended.map_or(Quick::Declined, |sent| Quick::of(py, sent))
     }
 
     /// The first step, for a machine inside of another one.
@@ -104,7 +136,7 @@ type Place = [MaybeUninit<usize>; WORDS];
 struct Table {
     step: for<'py> unsafe fn(*mut Place, Python<'py>, Resume) -> Sent<'py>,
     /// Where it ends, the value is gone.
-    end_at_once: for<'py> unsafe fn(*mut Place, Python<'py>) -> Option<Sent<'py>>,
+    quick: for<'py> unsafe fn(*mut Place, Python<'py>, bool) -> Quick<'py>,
     visit: unsafe fn(*const Place, &PyVisit<'_>) -> Result<(), PyTraverseError>,
     awaited: for<'py> unsafe fn(*const Place, Python<'py>) -> Option<Bound<'py, PyAny>>,
     let_go: unsafe fn(*mut Place, Python<'_>),
@@ -119,7 +151,7 @@ impl<T: Steps> Of<T> {
         assert!(align_of::<T>() <= align_of::<Place>(), "put it into a box");
         Table {
             step: step::<T>,
-            end_at_once: end_at_once::<T>,
+            quick: quick::<T>,
             visit: visit::<T>,
             awaited: awaited::<T>,
             let_go: let_go::<T>,
@@ -175,7 +207,27 @@ impl Body {
         self.set_status(Status::Created);
     }
 
-    /// Runs the machine until it awaits something or is over. None, and nothing done, when it runs already, or is over.
+    /// Tries a quick step with `Resume::Next`. `Declined`, and nothing done, also when the machine runs already, or is over.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "on the way of each await of a lock or queue")]
+    pub(crate) fn run_quick<'py>(&self, py: Python<'py>) -> Quick<'py> {
+        let status = self.status(py);
+        if !status.has_machine() {
+            return Quick::Declined;
+        }
+        self.set_status(Status::Running);
+        let (table, place) = (self.table(), self.place());
+        // SAFETY: there was a value of the table's type, and from `Running` on it is this call's alone.
+        let quick = unsafe { (table.quick)(place, py, status == Status::Created) };
+        self.set_status(match quick {
+            Quick::Declined => status,
+            Quick::Yielded(_) => Status::Suspended,
+            Quick::Returned(_) | Quick::Raised => Status::Closed,
+        });
+        quick
+    }
+
+    /// Runs the machine, which declined to be quick, until it awaits something or is over. None, and nothing done, when it runs already, or is over.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "on the way of each await of a lock or queue")]
     pub(crate) fn run<'py>(&self, py: Python<'py>, resume: Resume) -> Option<Sent<'py>> {
@@ -185,14 +237,7 @@ impl Body {
         }
         self.set_status(Status::Running);
         let (table, place) = (self.table(), self.place());
-        if status == Status::Created {
-            // SAFETY: the status was `Created`: there is a value of the table's type, and from `Running` on it is this call's alone.
-            if let Some(sent) = unsafe { (table.end_at_once)(place, py) } {
-                self.set_status(Status::Closed);
-                return Some(sent);
-            }
-        }
-        // SAFETY: as above, for `Suspended` too.
+        // SAFETY: there is a value of the table's type, and from `Running` on it is this call's alone.
         let sent = attached(py, || unsafe { (table.step)(place, py, resume) });
         if matches!(sent, Sent::Yielded(_)) {
             self.set_status(Status::Suspended);
@@ -249,12 +294,14 @@ unsafe fn step<T: Steps>(place: *mut Place, py: Python<'_>, resume: Resume) -> S
     unsafe { &mut *place.cast::<T>() }.step(py, resume)
 }
 
-unsafe fn end_at_once<T: Steps>(place: *mut Place, py: Python<'_>) -> Option<Sent<'_>> {
+unsafe fn quick<T: Steps>(place: *mut Place, py: Python<'_>, is_first: bool) -> Quick<'_> {
     // SAFETY: the caller has a T at `place`, which nobody else refers to now.
-    let sent = unsafe { &mut *place.cast::<T>() }.end_at_once(py)?;
-    // SAFETY: as above, and the caller does not use it again.
-    unsafe { place.cast::<T>().read() }.let_go(py);
-    Some(sent)
+    let quick = unsafe { &mut *place.cast::<T>() }.quick(py, is_first);
+    if matches!(quick, Quick::Returned(_) | Quick::Raised) {
+        // SAFETY: as above, and the caller does not use it again.
+        unsafe { place.cast::<T>().read() }.let_go(py);
+    }
+    quick
 }
 
 unsafe fn visit<T: Steps>(place: *const Place, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -3,11 +3,15 @@
 use pyo3::prelude::*;
 use pyo3::{PyTypeInfo, ffi};
 
+use super::machine::Quick;
 use super::send::Sent;
 use super::stop::{self, stop_iteration};
 
 /// An awaitable that can be stepped without exceptions.
 pub(crate) trait SendSlot: PyTypeInfo + Sized {
+    /// Tries `send(None)` in the quickest way.
+    fn quick<'py>(this: &Bound<'py, Self>) -> Quick<'py>;
+
     fn send<'py>(this: &Bound<'py, Self>, value: &Bound<'py, PyAny>) -> Sent<'py>;
 }
 
@@ -39,6 +43,17 @@ unsafe extern "C" fn iternext<T: SendSlot>(object: *mut ffi::PyObject) -> *mut f
         let this = unsafe { Bound::ref_from_ptr(py, &object) };
         // SAFETY: as above.
         let this = unsafe { this.cast_unchecked::<T>() };
+        match T::quick(this) {
+            Quick::Declined => {}
+            Quick::Yielded(yielded) => return yielded.into_ptr(),
+            Quick::Returned(value) => {
+                if !value.is_none() {
+                    stop::raise(&value);
+                }
+                return std::ptr::null_mut();
+            }
+            Quick::Raised => return std::ptr::null_mut(),
+        }
         let none = py.None().into_bound(py);
         match T::send(this, &none) {
             Sent::Yielded(yielded) => return yielded.into_ptr(),
@@ -107,21 +122,21 @@ unsafe extern "C" fn am_send<T: SendSlot>(
     let body = || {
         // SAFETY: slots are called by attached threads.
         let py = unsafe { Python::assume_attached() };
-        // SAFETY: the interpreter keeps both arguments alive during the call.
-        let this = unsafe { Bound::from_borrowed_ptr(py, object) };
+        // SAFETY: the interpreter keeps both arguments alive during the call, and calls the slot with objects of this type only.
+        let this = unsafe { Bound::ref_from_ptr(py, &object) };
         // SAFETY: as above.
-        let value = unsafe { Bound::from_borrowed_ptr(py, value) };
-        let sent = match this.cast_into::<T>() {
-            Ok(this) => T::send(&this, &value),
-            Err(error) => Sent::Raised(error.into()),
+        let this = unsafe { this.cast_unchecked::<T>() };
+        // SAFETY: as above.
+        let value = unsafe { Bound::ref_from_ptr(py, &value) };
+        let quick = if value.is_none() { T::quick(this) } else { Quick::Declined };
+        let quick = match quick {
+            Quick::Declined => Quick::of(py, T::send(this, value)),
+            quick => quick,
         };
-        let (status, pointer) = match sent {
-            Sent::Yielded(object) => (ffi::PySendResult::PYGEN_NEXT, object.into_ptr()),
-            Sent::Returned(object) => (ffi::PySendResult::PYGEN_RETURN, object.into_ptr()),
-            Sent::Raised(error) => {
-                error.restore(py);
-                (ffi::PySendResult::PYGEN_ERROR, std::ptr::null_mut())
-            }
+        let (status, pointer) = match quick {
+            Quick::Yielded(object) => (ffi::PySendResult::PYGEN_NEXT, object.into_ptr()),
+            Quick::Returned(object) => (ffi::PySendResult::PYGEN_RETURN, object.into_ptr()),
+            Quick::Declined | Quick::Raised => (ffi::PySendResult::PYGEN_ERROR, std::ptr::null_mut()),
         };
         // SAFETY: the caller gave a valid place for the result.
         unsafe { *result = pointer };

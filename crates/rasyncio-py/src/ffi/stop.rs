@@ -28,6 +28,7 @@ pub(crate) fn stop_iteration(value: &Bound<'_, PyAny>) -> PyErr {
 #[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
 mod kept {
     use std::ptr::null_mut;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use pyo3::ffi;
 
@@ -37,24 +38,23 @@ mod kept {
     struct Kept {
         /// The exception that is used again, NULL before the first use; the reference is ours.
         exception: *mut ffi::PyStopIterationObject,
-        /// There is something in it to let go of.
-        is_full: bool,
     }
+
+    /// There is something in the kept exception to let go of.
+    static IS_FULL: AtomicBool = AtomicBool::new(false);
 
     // SAFETY: reached through the cell only, by attached threads.
     unsafe impl Send for Kept {}
 
-    static KEPT: GilCell<Kept> = GilCell::new(Kept { exception: null_mut(), is_full: false });
+    static KEPT: GilCell<Kept> = GilCell::new(Kept { exception: null_mut() });
 
     /// Raises `StopIteration(value)`.
     #[inline]
     pub(crate) fn raise(value: &Bound<'_, PyAny>) {
         let py = value.py();
         let is_full = !lives_for_ever(value);
-        let kept = KEPT.with(py, |kept| {
-            kept.is_full = is_full;
-            kept.exception
-        });
+        IS_FULL.store(is_full, Ordering::Relaxed);
+        let kept = KEPT.with(py, |kept| kept.exception);
         let exception = if is_free(kept) { kept } else { make(py) };
         if exception.is_null() {
             return;
@@ -73,10 +73,15 @@ mod kept {
     /// Lets go of the last value, which whoever awaited has by now.
     #[inline]
     pub(crate) fn forget(py: Python<'_>) {
-        let full = KEPT.with(py, |kept| std::mem::take(&mut kept.is_full).then_some(kept.exception));
-        if let Some(exception) = full
-            && is_free(exception)
-        {
+        if IS_FULL.load(Ordering::Relaxed) {
+            let_go(py);
+        }
+    }
+
+    fn let_go(py: Python<'_>) {
+        IS_FULL.store(false, Ordering::Relaxed);
+        let exception = KEPT.with(py, |kept| kept.exception);
+        if is_free(exception) {
             drop(fill(exception, &py.None().into_bound(py)));
         }
     }

@@ -7,6 +7,7 @@ use super::state::Status;
 use super::{Future, Outcome};
 use crate::exceptions;
 use crate::ffi::cell::GilCell;
+use crate::ffi::machine::Quick;
 use crate::ffi::recycle::{self, Bin, Recycle};
 use crate::ffi::send::Sent;
 use crate::ffi::slots::{SendSlot, next_result};
@@ -49,17 +50,7 @@ impl Future {
     #[inline]
     pub(crate) fn await_step<'py>(this: &Bound<'py, Self>) -> Sent<'py> {
         let py = this.py();
-        let seen = this.get().state.with(py, |state| match (state.status, &state.outcome) {
-            (Status::Pending, _) if !state.blocking => {
-                state.blocking = true;
-                Seen::Waits
-            }
-            (Status::Finished, Some(result)) if !state.failed => {
-                Seen::Result(result.clone_ref(py).into_bound(py))
-            }
-            _ => Seen::Other,
-        });
-        match seen {
+        match this.get().look(py) {
             Seen::Waits => return Sent::Yielded(this.clone().into_any()),
             Seen::Result(result) => return Sent::Returned(result),
             Seen::Other => {}
@@ -69,6 +60,23 @@ impl Future {
             Outcome::Result(result) => Sent::Returned(result),
             Outcome::Raise(error) => Sent::Raised(error),
         }
+    }
+}
+
+impl Future {
+    /// What awaiting finds; a future that is waited for from now on is marked.
+    #[inline]
+    fn look<'py>(&self, py: Python<'py>) -> Seen<'py> {
+        self.state.with(py, |state| match (state.status, &state.outcome) {
+            (Status::Pending, _) if !state.blocking => {
+                state.blocking = true;
+                Seen::Waits
+            }
+            (Status::Finished, Some(result)) if !state.failed => {
+                Seen::Result(result.clone_ref(py).into_bound(py))
+            }
+            _ => Seen::Other,
+        })
     }
 }
 
@@ -94,6 +102,25 @@ impl Recycle for FutureIter {
 }
 
 impl SendSlot for FutureIter {
+    #[inline]
+    fn quick<'py>(this: &Bound<'py, Self>) -> Quick<'py> {
+        let py = this.py();
+        let quick = this.get().future.with(py, |place| {
+            let Some(future) = place else {
+                return Quick::Declined;
+            };
+            match future.get().look(py) {
+                Seen::Waits => Quick::Yielded(future.bind(py).clone().into_any()),
+                Seen::Result(result) => Quick::Returned(result),
+                Seen::Other => Quick::Declined,
+            }
+        });
+        if matches!(quick, Quick::Returned(_)) {
+            drop(this.get().future.take(py).map(|future| future.into_bound(py)));
+        }
+        quick
+    }
+
     #[inline]
     fn send<'py>(this: &Bound<'py, Self>, _value: &Bound<'py, PyAny>) -> Sent<'py> {
         this.get().step(this.py())

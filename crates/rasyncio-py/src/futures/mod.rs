@@ -421,6 +421,8 @@ impl AwaitSlot for Future {
 }
 
 impl Recycle for Future {
+    const HAS_FINALIZER: bool = true;
+
     #[inline]
     fn is_recyclable(this: &Bound<'_, Self>) -> bool {
         !Self::has_last_words(this)

@@ -41,6 +41,15 @@ impl Waiting {
         }
     }
 
+    /// Whether the next step gives a result and calls no Python code.
+    #[inline]
+    pub(crate) fn has_result(&self, py: Python<'_>) -> bool {
+        match self {
+            Self::Native(future) => future.get().has_result(py),
+            Self::Foreign { .. } => false,
+        }
+    }
+
     #[inline]
     pub(crate) fn future<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
         match self {

@@ -4,7 +4,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use super::Queue;
-use crate::coroutines::{Resume, Steps};
+use crate::coroutines::{Quick, Resume, Steps};
 use crate::exceptions;
 use crate::ffi::send::Sent;
 use crate::futures::waiting::{self, Waiting};
@@ -104,7 +104,7 @@ impl<S: Side> Exchange<S> {
                     Self::give_up(&queue, &waiting.future(py))?;
                     return Err(error);
                 }
-                Sent::Returned(_) => {}
+                Sent::Returned(_) => waiting.let_go(py),
             }
         }
         // At the first step it was found to be blocked a moment ago.
@@ -125,7 +125,7 @@ impl<S: Side> Exchange<S> {
                     Self::give_up(&queue, &future)?;
                     return Err(error);
                 }
-                Sent::Returned(_) => {}
+                Sent::Returned(_) => waiting.let_go(py),
             }
         }
         match self.side.take() {
@@ -165,6 +165,18 @@ impl<S: Side + Send + 'static> Steps for Exchange<S> {
             Ok(true) => None,
             Err(error) => Some(Sent::Raised(error)),
         }
+    }
+
+    #[inline]
+    fn quick<'py>(&mut self, py: Python<'py>, is_first: bool) -> Quick<'py> {
+        if is_first {
+            if let Some(sent) = self.end_at_once(py) {
+                return Quick::of(py, sent);
+            }
+        } else if !self.waiting.as_ref().is_some_and(|waiting| waiting.has_result(py)) {
+            return Quick::Declined;
+        }
+        Quick::of(py, self.step(py, Resume::Next))
     }
 
     #[inline]

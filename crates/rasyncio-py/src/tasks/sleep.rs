@@ -8,8 +8,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt};
 
 use super::ensure::running_loop;
-use crate::coroutines::{Coroutine, Resume, Steps};
+use crate::coroutines::{Coroutine, Quick, Resume, Steps};
 use crate::event_loop::{Alarm, Loop, NativeTimer, TimerAction};
+use crate::ffi::call::attached;
 use crate::ffi::functions::{self, Function, Parameters};
 use crate::ffi::methods::Arguments;
 use crate::ffi::send::Sent;
@@ -23,6 +24,7 @@ impl Function for SleepFunction {
     const DOCUMENTATION: &'static CStr = c"sleep(delay, result=None)\n--\n\n\
         Waits `delay` seconds and returns `result`; 0 or less lets everything else that is ready run once.\n\n\
         Raises ValueError for NaN.";
+    const IS_LIGHT: bool = true;
 
     #[inline]
     fn call<'py>(py: Python<'py>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -83,6 +85,29 @@ impl Steps for Sleep {
         }
     }
 
+    #[inline]
+    fn quick<'py>(&mut self, py: Python<'py>, is_first: bool) -> Quick<'py> {
+        match std::mem::replace(self, Self::Ended) {
+            Self::Unstarted { delay, result } if is_first && is_nothing(delay.bind(py)) => {
+                drop(delay.into_bound(py));
+                *self = Self::Yielded { result };
+                Quick::Yielded(py.None().into_bound(py))
+            }
+            Self::Yielded { result } => Quick::Returned(result.into_bound(py)),
+            other => {
+                *self = other;
+                Quick::Declined
+            }
+        }
+    }
+
+    #[inline]
+    fn let_go(self, py: Python<'_>) {
+        if !matches!(self, Self::Ended) {
+            attached(py, || drop(self));
+        }
+    }
+
     fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
             Self::Unstarted { delay, result } => {
@@ -122,6 +147,15 @@ impl Sleep {
         *self = Self::Waiting { future: future.unbind(), alarm, result };
         Ok(yielded)
     }
+}
+
+/// Whether `delay` is no time at all: a plain number that is 0 or less.
+#[inline]
+fn is_nothing(delay: &Bound<'_, PyAny>) -> bool {
+    if let Ok(seconds) = delay.cast_exact::<PyInt>() {
+        return seconds.extract::<i64>().is_ok_and(|seconds| seconds <= 0);
+    }
+    delay.cast_exact::<PyFloat>().is_ok_and(|seconds| seconds.value() <= 0.0)
 }
 
 /// `delay > 0`, or rather not `delay <= 0`.

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use super::{Timeout, When};
 use crate::coroutines::{Coroutine, Resume, Steps};
+use crate::ffi::call::attached;
 use crate::ffi::functions::{self, Function, Parameters};
 use crate::ffi::methods::{Arguments, FastMethod};
 use crate::ffi::send::Sent;
@@ -19,6 +20,7 @@ impl FastMethod for Enter {
     type Class = Timeout;
     const NAME: &'static CStr = c"__aenter__";
     const DOCUMENTATION: &'static CStr = c"__aenter__($self)\n--\n\nBegins the block.";
+    const IS_LIGHT: bool = true;
 
     #[inline]
     fn call<'py>(this: &Bound<'py, Timeout>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -41,6 +43,7 @@ impl FastMethod for Exit {
     const NAME: &'static CStr = c"__aexit__";
     const DOCUMENTATION: &'static CStr =
         c"__aexit__($self, exc_type, exc_val, exc_tb)\n--\n\nEnds the block.";
+    const IS_LIGHT: bool = true;
 
     #[inline]
     fn call<'py>(this: &Bound<'py, Timeout>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -81,6 +84,20 @@ impl Steps for Block {
         outcome.map_or_else(Sent::Raised, Sent::Returned)
     }
 
+    #[inline]
+    fn end_at_once<'py>(&mut self, py: Python<'py>) -> Option<Sent<'py>> {
+        // What was raised is for the long way.
+        if matches!(self, Self::Exit(_, Some(_))) { None } else { Some(self.step(py, Resume::Next)) }
+    }
+
+    #[inline]
+    fn let_go(self, py: Python<'_>) {
+        let (Self::Enter(timeout) | Self::Exit(timeout, None)) = self else {
+            return attached(py, || drop(self));
+        };
+        drop(timeout.into_bound(py));
+    }
+
     fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
             Self::Enter(timeout) => visit.call(timeout),
@@ -99,6 +116,7 @@ impl Function for TimeoutFunction {
     const NAME: &'static CStr = c"timeout";
     const DOCUMENTATION: &'static CStr = c"timeout(delay)\n--\n\n\
         An asynchronous context manager that ends its block with TimeoutError `delay` seconds from now (None: never).";
+    const IS_LIGHT: bool = true;
 
     #[inline]
     fn call<'py>(py: Python<'py>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
