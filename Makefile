@@ -108,6 +108,14 @@ test-py: $(if $(strip $(ARGS)),test-some,test-parallel test-alone) ## All tests 
 test-some: $(ENVIRONMENT)/.test $(WHEEL)
 	$(PYTEST) $(ARGS)
 
+.PHONY: test-uring
+test-uring: $(ENVIRONMENT)/.test $(WHEEL) ## Behaviour and faults on rings, if the kernel lets us have them
+	@if refused=$$(RASYNCIO_BACKEND=uring $(PY) -c 'import rasyncio; rasyncio.new_event_loop().close()' 2>&1); then \
+		RASYNCIO_BACKEND=uring $(PYTEST) -n $(JOBS) --implementation rasyncio tests/behaviour tests/faults $(ARGS); \
+	else \
+		echo "nothing is tested on rings: $${refused##*$$'\n'}"; \
+	fi
+
 # Those that watch memory, use every core by themselves, or start servers and measure time, run alone and last.
 ALONE := tests/conformance tests/ecosystem tests/examples tests/soak benches
 PARALLEL := $(filter-out $(ALONE) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))

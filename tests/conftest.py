@@ -58,9 +58,11 @@ class Implementation:
         return self.module.new_event_loop()  # type: ignore[no-any-return]
 
 
+# RASYNCIO_BACKEND=uring runs every test on that backend.
+BACKEND = os.environ.get("RASYNCIO_BACKEND", "epoll")
 IMPLEMENTATIONS = (
     Implementation("asyncio", "asyncio"),
-    Implementation("rasyncio", "rasyncio", {"RASYNCIO_BACKEND": "epoll"}),
+    Implementation("rasyncio", "rasyncio", {"RASYNCIO_BACKEND": BACKEND}),
 )
 
 MARKERS = (

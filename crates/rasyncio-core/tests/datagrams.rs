@@ -43,14 +43,14 @@ fn datagrams_come_in_order_with_their_senders_and_what_is_not_taken_is_reported_
     let ((near, from), (far, to)) = (bound(), bound());
     let mut reactor = reactor();
     let token = reactor.insert(far.as_raw_fd(), ());
-    reactor.arm(token, Operation::Receive).expect("a socket can be watched");
+    reactor.arm(token, Operation::ReceiveDatagrams).expect("a socket can be watched");
     for number in 0..7_u8 {
         near.send_to(&vec![number; usize::from(number)], to).expect("room");
     }
     let mut datagrams = Datagrams::with_memory(1 << 20);
     let mut seen = Vec::new();
     for most in [1, 4, Burst::MAXIMUM] {
-        assert_eq!(look(&mut reactor), [Operation::Receive]);
+        assert_eq!(look(&mut reactor), [Operation::ReceiveDatagrams]);
         datagrams.prepare(1 << 16);
         reactor.receive_datagrams(token, &mut datagrams, most).expect("some are there");
         assert_eq!(datagrams.get(0).map(|(_, sender)| sender), Some(&inet4(from)));

@@ -13,6 +13,7 @@ use crate::sys::datagram::Datagrams;
 use crate::sys::epoll::EpollWait;
 
 use super::scripted::ScriptedWait;
+use super::uring::RingWait;
 
 /// One way to ask the kernel. The reactor keeps the sources; a backend knows tokens and numbers.
 pub(super) trait Backend: fmt::Debug + Send {
@@ -23,6 +24,20 @@ pub(super) trait Backend: fmt::Debug + Send {
     /// be empty. `before == wanted` asks to make sure that the kernel still watches the file that
     /// has this number now. Ending the watch of a closed descriptor is no error.
     fn watch(&mut self, token: Token, fd: RawFd, before: Operations, wanted: Operations) -> io::Result<()>;
+
+    /// Another source watches `fd` for `wanted` from now on, and `token`, which was watched for `before`, is not any more.
+    fn displace(&mut self, token: Token, fd: RawFd, before: Operations, wanted: Operations) {
+        let _ = (token, fd, before, wanted);
+    }
+
+    /// The source is gone, and its descriptor may be closed right after this: ends its watch, if there is one, and
+    /// drops what was kept for it.
+    fn remove(&mut self, token: Token, fd: RawFd, before: Operations) {
+        if !before.is_empty() {
+            // Fails only if someone closed the epoll instance itself, which the next wait tells.
+            let _ = self.watch(token, fd, before, Operations::NONE);
+        }
+    }
 
     fn receive(&mut self, token: Token, fd: RawFd, buffer: &mut [u8]) -> io::Result<usize>;
 
@@ -71,6 +86,7 @@ pub struct Wait {
 #[derive(Debug)]
 pub(super) enum WaitKind {
     Epoll(EpollWait),
+    Ring(RingWait),
     Scripted(ScriptedWait),
 }
 
@@ -84,6 +100,7 @@ impl Wait {
     pub fn run(&mut self) {
         self.result = match &mut self.kind {
             WaitKind::Epoll(wait) => wait.run(self.timeout),
+            WaitKind::Ring(wait) => wait.run(self.timeout),
             WaitKind::Scripted(wait) => wait.run(),
         };
     }

@@ -24,6 +24,11 @@ impl EpollBackend {
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self { epoll: Epoll::new()?, idle: None })
     }
+
+    /// What a ring can watch: readable while something in the list is ready.
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.epoll.descriptor()
+    }
 }
 
 impl Backend for EpollBackend {

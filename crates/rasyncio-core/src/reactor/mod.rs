@@ -4,6 +4,7 @@
 //! - `sources`: the table of sources, with generations.
 //! - `backend`: the contract as a trait, and the wait under way.
 //! - `epoll`: readiness; the backend for every Linux.
+//! - `uring`: completion; the backend for kernels that let us have rings. `streams` keeps what a ring has brought.
 //! - `scripted`: driven by a test.
 //!
 //! # The contract
@@ -20,11 +21,11 @@
 //! *every* wait reports it: whoever took only part of the bytes or connections is told again. An
 //! operation that is not armed is never reported.
 //! - `Readable`, `Writable`: the descriptor would not block, or is broken. Both may be armed. A
-//!   ring polls for them, multishot, and looks again if its answer was not acted upon.
+//!   ring watches an epoll list for them: by itself it would keep a file open that was closed.
 //! - `Receive`: [`Reactor::receive`] has bytes, the end of the stream (0) or an error to give. A
 //!   ring may have taken the bytes from the kernel already: they stay with the backend, disarming
 //!   does not lose them, and they are reported again when the operation is armed again.
-//!   For a socket of datagrams it is [`Reactor::receive_datagrams`] that has some, or an error.
+//! - `ReceiveDatagrams`: [`Reactor::receive_datagrams`] has some to give, or an error.
 //! - `Accept`: [`Reactor::accept`] has a connection or an error to give. A ring may have accepted
 //!   already: it keeps the connection as it keeps bytes, and closes it when the source is removed.
 //! - `Send`: [`Reactor::send`] or [`Reactor::send_datagram`] is worth another try. Arm it when that
@@ -50,6 +51,9 @@
 //! ready. It never ends before its timeout otherwise. After it, and in any turn that does not
 //! wait, the loop looks at everything that other threads hand in.
 //!
+//! **Threads.** One thread at a time runs the loop, and each may be another. A ring belongs to the
+//! thread that waited with it first; the next one gets a ring of its own, and nothing is lost.
+//!
 //! **Memory** that the kernel may write to after a call returned belongs to the backend.
 
 mod backend;
@@ -57,6 +61,8 @@ mod epoll;
 mod operation;
 mod scripted;
 mod sources;
+mod streams;
+mod uring;
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -73,7 +79,7 @@ pub use crate::wake::Waker;
 
 use self::backend::Backend;
 use self::operation::Operations;
-use self::sources::{Slot, Sources};
+use self::sources::Sources;
 use crate::wake::Sleep;
 use crate::{fork, sys};
 
@@ -84,6 +90,8 @@ pub enum BackendChoice {
     #[default]
     Auto,
     Epoll,
+    /// Fails where the kernel is older than 6.1, or does not let us.
+    Uring,
     /// No kernel: a test tells what happens.
     Scripted(Script),
 }
@@ -108,11 +116,12 @@ pub struct Reactor<S> {
 impl<S> Reactor<S> {
     pub fn new(choice: BackendChoice) -> io::Result<Self> {
         fork::watch_forks()?;
+        let waker = Waker::new()?;
         let backend: Box<dyn Backend> = match choice {
             BackendChoice::Auto | BackendChoice::Epoll => Box::new(epoll::EpollBackend::new()?),
+            BackendChoice::Uring => Box::new(uring::UringBackend::new(waker.clone())?),
             BackendChoice::Scripted(script) => Box::new(scripted::ScriptedBackend::new(script)),
         };
-        let waker = Waker::new()?;
         let mut reactor = Self { backend, sources: Sources::new(), waker, stray_waits: 0 };
         reactor.watch_bell()?;
         Ok(reactor)
@@ -149,7 +158,7 @@ impl<S> Reactor<S> {
     /// Disarms a source and hands back its payload. Fine if the descriptor is closed already.
     pub fn remove(&mut self, token: Token) -> Option<S> {
         let slot = self.sources.remove(token)?;
-        self.unwatch(token, &slot);
+        self.backend.remove(token, slot.fd, slot.watched);
         Some(slot.source)
     }
 
@@ -180,15 +189,17 @@ impl<S> Reactor<S> {
     /// regular one), EBADF for a number that is no descriptor, or a token without a source.
     pub fn arm(&mut self, token: Token, operation: Operation) -> io::Result<()> {
         let slot = self.sources.get_mut(token).ok_or_else(sys::bad_descriptor)?;
-        let (before, wanted) = (slot.watched, slot.armed.with(operation));
+        let (fd, before, wanted) = (slot.fd, slot.watched, slot.armed.with(operation));
         if before == wanted && !operation.is_foreign() {
             return Ok(());
         }
-        self.backend.watch(token, slot.fd, before, wanted)?;
+        self.backend.watch(token, fd, before, wanted)?;
         slot.armed = wanted;
         slot.watched = wanted;
         if before.is_empty() {
-            self.sources.displace_others(token);
+            for (displaced, watched) in self.sources.displace_others(token) {
+                self.backend.displace(displaced, fd, watched, wanted);
+            }
         }
         Ok(())
     }
@@ -320,13 +331,6 @@ impl<S> Reactor<S> {
         let readable = Operations::NONE.with(Operation::Readable);
         let bell = self.waker.bell_descriptor()?;
         self.backend.watch(Token::BELL, bell, Operations::NONE, readable)
-    }
-
-    fn unwatch(&mut self, token: Token, slot: &Slot<S>) {
-        if !slot.watched.is_empty() {
-            // Fails only if someone closed the epoll instance itself, which the next wait tells.
-            let _ = self.backend.watch(token, slot.fd, slot.watched, Operations::NONE);
-        }
     }
 }
 

@@ -46,12 +46,14 @@ pub enum Operation {
     Accept = 8,
     /// Room for more bytes of a stream, after a `send` that could not take all.
     Send = 16,
+    /// Datagrams.
+    ReceiveDatagrams = 32,
 }
 
 impl Operation {
     /// The order of completions of one source: what reads comes before what writes.
-    pub(super) const ORDER: [Self; 5] =
-        [Self::Readable, Self::Receive, Self::Accept, Self::Writable, Self::Send];
+    pub(super) const ORDER: [Self; 6] =
+        [Self::Readable, Self::Receive, Self::ReceiveDatagrams, Self::Accept, Self::Writable, Self::Send];
 
     /// Whether it watches a descriptor that is not ours, and so may be closed behind our back.
     pub(super) fn is_foreign(self) -> bool {
@@ -73,8 +75,19 @@ pub(crate) struct Operations(u8);
 impl Operations {
     pub(crate) const NONE: Self = Self(0);
     /// Those that a descriptor with something to read can go on with.
-    pub(crate) const READING: Self =
-        Self(Operation::Readable as u8 | Operation::Receive as u8 | Operation::Accept as u8);
+    pub(crate) const READING: Self = Self(
+        Operation::Readable as u8
+            | Operation::Receive as u8
+            | Operation::ReceiveDatagrams as u8
+            | Operation::Accept as u8,
+    );
+    /// Those that a ring is not asked for itself, but told of by a poll.
+    pub(super) const POLLED: Self = Self(
+        Operation::Readable as u8
+            | Operation::Writable as u8
+            | Operation::Send as u8
+            | Operation::ReceiveDatagrams as u8,
+    );
     /// Those that a descriptor with room to write can go on with.
     pub(crate) const WRITING: Self = Self(Operation::Writable as u8 | Operation::Send as u8);
 
@@ -132,6 +145,6 @@ mod tests {
     fn reading_comes_before_writing() {
         let all = Operations::READING.union(Operations::WRITING);
         let order: Vec<Operation> = all.iter().collect();
-        assert_eq!(order[3..], [Operation::Writable, Operation::Send]);
+        assert_eq!(order[4..], [Operation::Writable, Operation::Send]);
     }
 }

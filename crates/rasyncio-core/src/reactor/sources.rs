@@ -97,21 +97,19 @@ impl<S> Sources<S> {
         })
     }
 
-    /// The kernel now watches the descriptor of `token` for it alone.
-    pub(super) fn displace_others(&mut self, token: Token) {
-        let Some(fd) = self.get(token).map(|slot| slot.fd) else {
-            return;
-        };
-        let mut next = self.find(fd);
-        while let Some(current) = next {
-            let Some(slot) = self.get_mut(current) else {
-                return;
-            };
-            if current != token {
-                slot.watched = Operations::NONE;
+    /// The kernel now watches the descriptor of `token` for it alone. Answers who was watched before, and for what.
+    pub(super) fn displace_others(&mut self, token: Token) -> Vec<(Token, Operations)> {
+        let mut displaced = Vec::new();
+        let mut next = self.get(token).and_then(|slot| self.find(slot.fd));
+        while let Some(current) = next
+            && let Some(slot) = self.get_mut(current)
+        {
+            if current != token && !slot.watched.is_empty() {
+                displaced.push((current, std::mem::take(&mut slot.watched)));
             }
             next = slot.older;
         }
+        displaced
     }
 
     /// Takes `slot`, which was `token`'s, out of the chain of its descriptor.

@@ -55,6 +55,10 @@ impl Epoll {
         }
     }
 
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.descriptor.as_raw_fd()
+    }
+
     /// What can wait for this instance, without borrowing it.
     pub(crate) fn wait(&self) -> EpollWait {
         EpollWait {

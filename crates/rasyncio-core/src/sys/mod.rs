@@ -8,6 +8,7 @@
 //! - `fork`: counts forks.
 //! - `pipe`: pipes, and what is read and written like one.
 //! - `resolver`: names to addresses and back.
+//! - `ring`: the rings of `io_uring`.
 //! - `process`: child processes.
 //! - `socket`: what is done to one socket.
 //! - `thread`: threads of our own.
@@ -28,6 +29,7 @@ pub(crate) mod fork;
 pub(crate) mod pipe;
 pub(crate) mod process;
 pub(crate) mod resolver;
+pub(crate) mod ring;
 pub(crate) mod socket;
 pub(crate) mod thread;
 pub(crate) mod time;

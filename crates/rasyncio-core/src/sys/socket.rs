@@ -59,6 +59,11 @@ pub(crate) fn accept(listener: RawFd) -> io::Result<(OwnedFd, PeerAddress)> {
     }
 }
 
+/// EBADF unless the number is that of a descriptor.
+pub(crate) fn check_open(descriptor: RawFd) -> io::Result<()> {
+    Ok(rustix::io::fcntl_getfd(borrow(descriptor)?).map(drop)?)
+}
+
 /// What a failed [`accept`] means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptError {

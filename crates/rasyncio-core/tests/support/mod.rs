@@ -4,10 +4,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use rasyncio_core::reactor::{BackendChoice, Completion, Operation, Reactor, Token};
+use rasyncio_core::reactor::{Completion, Operation, Reactor, Token};
 
 pub fn reactor<S>() -> Reactor<S> {
-    Reactor::new(BackendChoice::Epoll).expect("a reactor")
+    Reactor::new(crate::choice()).expect("a reactor")
 }
 
 pub fn pair() -> (UnixStream, UnixStream) {

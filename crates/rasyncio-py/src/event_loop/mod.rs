@@ -188,8 +188,7 @@ impl Loop {
     pub(crate) const SCRATCH_SIZE: usize = 256 * 1024;
 
     fn make() -> PyResult<Self> {
-        let choice = backend_choice()?;
-        let mut reactor = Reactor::new(choice).map_err(|error| exceptions::os_error(&error))?;
+        let mut reactor = make_reactor()?;
         let signals = SignalState::open(&mut reactor).map_err(|error| exceptions::os_error(&error))?;
         let waker = reactor.waker();
         Ok(Self {
@@ -394,15 +393,26 @@ impl Loop {
     }
 }
 
-/// `RASYNCIO_BACKEND` forces a backend; anything else than a known name is an error.
-fn backend_choice() -> PyResult<BackendChoice> {
-    match std::env::var("RASYNCIO_BACKEND").as_deref() {
-        Err(_) | Ok("") => Ok(BackendChoice::Auto),
-        Ok("epoll") => Ok(BackendChoice::Epoll),
-        Ok(other) => Err(pyo3::exceptions::PyValueError::new_err(format!(
-            "RASYNCIO_BACKEND must be 'epoll', not {other:?}"
-        ))),
-    }
+/// `RASYNCIO_BACKEND` forces a backend; anything else than a known name is an error, and so is one that cannot be had.
+fn make_reactor() -> PyResult<Reactor<Source>> {
+    let choice = match std::env::var("RASYNCIO_BACKEND").as_deref() {
+        Err(_) | Ok("") => BackendChoice::Auto,
+        Ok("epoll") => BackendChoice::Epoll,
+        Ok("uring") => BackendChoice::Uring,
+        Ok(other) => {
+            return Err(pyo3::exceptions::PyValueError::new_err(format!(
+                "RASYNCIO_BACKEND must be 'epoll' or 'uring', not {other:?}"
+            )));
+        }
+    };
+    let is_ring = matches!(choice, BackendChoice::Uring);
+    Reactor::new(choice).map_err(|error| match error.raw_os_error() {
+        Some(errno) if is_ring => {
+            let message = format!("RASYNCIO_BACKEND=uring, but the kernel refuses it: {error}");
+            pyo3::exceptions::PyOSError::new_err((errno, message))
+        }
+        _ => exceptions::os_error(&error),
+    })
 }
 
 #[pymethods]
@@ -419,7 +429,7 @@ impl Loop {
         Self::introduce(this)
     }
 
-    /// The backend that talks to the kernel: `"epoll"`.
+    /// The backend that talks to the kernel: `"epoll"` or `"uring"`.
     #[getter]
     fn backend(&self, py: Python<'_>) -> PyResult<&'static str> {
         self.with_reactor(py, |reactor| reactor.backend_name())

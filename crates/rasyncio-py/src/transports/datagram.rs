@@ -127,9 +127,9 @@ impl DatagramTransport {
         operation: Operation,
     ) -> PyResult<()> {
         this.get().in_context(this.py(), || match operation {
-            Operation::Receive => Self::read_ready(this, event_loop),
+            Operation::ReceiveDatagrams => Self::read_ready(this, event_loop),
             Operation::Send => Self::write_ready(this),
-            Operation::Readable | Operation::Writable | Operation::Accept => Ok(()),
+            _ => Ok(()),
         })
     }
 
@@ -189,7 +189,7 @@ impl DatagramTransport {
 
 impl Transport for DatagramTransport {
     const READ_ERROR: &'static str = "Fatal read error on datagram transport";
-    const READING: Operation = Operation::Receive;
+    const READING: Operation = Operation::ReceiveDatagrams;
     const WRITING: Operation = Operation::Send;
 
     fn event_loop(&self) -> &Py<Loop> {

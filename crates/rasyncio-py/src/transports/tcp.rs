@@ -121,7 +121,7 @@ impl TcpTransport {
         own.in_context(this.py(), || match operation {
             Operation::Receive => Self::read_ready(this, event_loop),
             Operation::Send => Self::write_ready(this),
-            Operation::Readable | Operation::Writable | Operation::Accept => Ok(()),
+            _ => Ok(()),
         })
     }
 }
