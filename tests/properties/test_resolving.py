@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import rasyncio
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 SCALE = int(os.environ.get("RASYNCIO_SOAK", "1"))
@@ -55,16 +55,24 @@ def outcome(function: Any) -> Any:
         return type(error), str(error)
 
 
-def needs_no_name_server(host: Any) -> bool:
-    if host is None or host in {"localhost", b"localhost"}:
+def needs_no_name_server(host: Any, family: int) -> bool:
+    if host is None:
         return True
+    if host in {"localhost", b"localhost"}:
+        # The file of hosts need not have an IPv6 address for it.
+        return family in {0, socket.AF_INET}
     with contextlib.suppress(ValueError, UnicodeDecodeError):
         ipaddress.ip_address(host.decode() if isinstance(host, bytes) else host)
         return True
     return False
 
 
-SETTINGS = settings(max_examples=500 * SCALE, deadline=None)
+SETTINGS = settings(
+    max_examples=500 * SCALE,
+    deadline=None,
+    # A machine that is busy with other tests is no fault of these.
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 
 @SETTINGS
@@ -75,7 +83,7 @@ SETTINGS = settings(max_examples=500 * SCALE, deadline=None)
 def test_getaddrinfo_answers_as_the_socket_module(
     resolving_loop: Any, host: Any, port: Any, family: int, kind: int, protocol: int, flags: int
 ) -> None:
-    if not needs_no_name_server(host):
+    if not needs_no_name_server(host, family):
         flags |= socket.AI_NUMERICHOST
     question = resolving_loop.getaddrinfo(host, port, family=family, type=kind, proto=protocol, flags=flags)
     ours = outcome(lambda: resolving_loop.run_until_complete(question))
