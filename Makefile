@@ -94,7 +94,7 @@ lint-types: $(ENVIRONMENT)/.test $(WHEEL)
 		MYPYPATH=tests:tests/tidy $(MYPY) tests/$$folder; \
 	done
 	$(MYPY) tests/typing/test_types.py
-	MYPYPATH=benches $(MYPY) benches
+	MYPYPATH=benches:tests/ecosystem $(MYPY) benches
 
 .PHONY: test-rust
 test-rust: $(ENVIRONMENT)/.made ## Tests of the core and of the load program of the benchmarks
@@ -125,7 +125,7 @@ test-parallel: $(ENVIRONMENT)/.test $(WHEEL)
 	$(PYTEST) -n $(JOBS) $(PARALLEL)
 
 .PHONY: test-alone
-test-alone: $(ENVIRONMENT)/.test $(WHEEL)
+test-alone: $(ENVIRONMENT)/.test $(ENVIRONMENT)/.rows $(WHEEL)
 	$(PYTEST) $(ALONE)
 
 .PHONY: conformance
@@ -161,7 +161,7 @@ sanitize: ## The tests of the core under AddressSanitizer, leaks included
 # ── Benchmarks ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 .PHONY: bench
-bench: $(ENVIRONMENT)/.rivals $(WHEEL) ## Compare with asyncio, uvloop, rloop, rsloop, zuvloop; ARGS="sleep0 --rounds 3"
+bench: $(ENVIRONMENT)/.rivals $(ENVIRONMENT)/.rows $(WHEEL) ## Compare with asyncio, uvloop, rloop, rsloop, zuvloop; ARGS="sleep0 --rounds 3"
 	$(PY) benches/compare.py $(ARGS)
 
 .PHONY: bench-rust
@@ -205,10 +205,12 @@ $(ENVIRONMENT)/.test: requirements/test.txt tests/ecosystem/requirements.txt $(E
 	$(PIP) --python $(PY) install -r $<
 	touch $@
 
-# One by one: not every rival has a wheel for every Python.
+# One by one: not every rival, and not every package that a row needs, has a wheel for every Python.
 $(ENVIRONMENT)/.rivals: benches/requirements.txt $(ENVIRONMENT)/.made
-	grep -v '^#' $< | while read -r rival; do \
-		$(PIP) --python $(PY) install --only-binary :all: "$$rival" || echo "$$rival: not for this Python"; \
+$(ENVIRONMENT)/.rows: benches/requirements-rows.txt $(ENVIRONMENT)/.made
+$(ENVIRONMENT)/.rivals $(ENVIRONMENT)/.rows:
+	grep -v '^#' $< | while read -r package; do \
+		$(PIP) --python $(PY) install --only-binary :all: "$$package" || echo "$$package: not for this Python"; \
 	done
 	touch $@
 

@@ -14,14 +14,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import echo_client, machine
+from harness import echo_client, instructions, machine
 from harness.children import MeasurementFailed
 from harness.contestants import CONTESTANTS
+from harness.loop_rows import LoopRow
 from harness.results import RowResult, Run
 from harness.rows import Entry, all_entries, selected_entries
-from harness.server_rows import ServerRow
+from harness.servers import ServerMissing
 from harness.tables import report
-from harness.targets import judge, read_targets
+from harness.targets import group_targets_from_toml, judge, judge_groups, targets_from_toml
 
 TARGETS = Path(__file__).resolve().parent / "targets.toml"
 
@@ -33,6 +34,9 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--scale", type=positive_float, default=1.0, help="factor to the work of each")
     parser.add_argument("--contestants", type=contestant_names, default=list(CONTESTANTS), metavar="A,B")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples and figures to FILE")
+    parser.add_argument(
+        "--instructions", action="store_true", help="count them too, where one thread works alone"
+    )
     parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
     parser.add_argument("--list", action="store_true", help="print rows and contestants, measure nothing")
     return parser.parse_args(words)
@@ -86,19 +90,47 @@ def new_run(arguments: argparse.Namespace, command: str) -> Run:
 def measure_row(entry: Entry, contestants: Sequence[str], rounds: int, scale: float) -> RowResult:
     """Each round starts one contestant later, so nobody always follows the same neighbour."""
     result = RowResult.of(entry.row)
-    for turn in range(rounds):
-        first = turn % max(1, len(contestants))
-        for name in [*contestants[first:], *contestants[:first]]:
-            if name in result.failures:
-                continue
-            try:
-                sample = entry.row.measure(name, entry.workload, scale)
-            except MeasurementFailed as failure:
-                result.failures[name] = str(failure)
-            else:
-                result.samples.setdefault(name, []).append(sample)
-            print(".", end="", file=sys.stderr, flush=True)
+    if missing := entry.row.missing():
+        result.not_measured = f"needs {', '.join(missing)}"
+        return result
+    taking_part = [name for name in contestants if entry.row.takes(name)]
+    try:
+        with entry.row.surroundings():
+            for turn in range(rounds):
+                first = turn % max(1, len(taking_part))
+                for name in [*taking_part[first:], *taking_part[:first]]:
+                    measure_once(entry, name, scale, result)
+    except ServerMissing as missing_server:
+        result.not_measured = str(missing_server)
     return result
+
+
+def measure_once(entry: Entry, contestant: str, scale: float, result: RowResult) -> None:
+    """Who failed once is not asked again."""
+    if contestant in result.failures:
+        return
+    try:
+        sample = entry.row.measure(contestant, entry.workload, scale)
+    except MeasurementFailed as failure:
+        result.failures[contestant] = str(failure)
+    else:
+        result.samples.setdefault(contestant, []).append(sample)
+    print(".", end="", file=sys.stderr, flush=True)
+
+
+def count_instructions(entry: Entry, result: RowResult) -> None:
+    """Of everybody who was measured."""
+    row = entry.row
+    if not isinstance(row, LoopRow) or not instructions.is_counted(row):
+        return
+    for name in result.samples:
+        if name in result.failures:
+            continue
+        try:
+            result.instructions[name] = instructions.per_operation(name, entry.workload, row)
+        except MeasurementFailed as failure:
+            result.failures[name] = str(failure)
+        print(":", end="", file=sys.stderr, flush=True)
 
 
 def main(words: Sequence[str]) -> int:
@@ -111,7 +143,10 @@ def main(words: Sequence[str]) -> int:
     except LookupError as error:
         print(f"compare.py: {error.args[0]}; --list shows what there is", file=sys.stderr)
         return 2
-    if any(isinstance(entry.row, ServerRow) for entry in entries):
+    if arguments.instructions and not instructions.is_available():
+        print("compare.py: --instructions needs valgrind", file=sys.stderr)
+        return 2
+    if any(entry.row.needs_echo_client for entry in entries):
         try:
             echo_client.build()
         except (OSError, subprocess.SubprocessError) as error:
@@ -120,7 +155,10 @@ def main(words: Sequence[str]) -> int:
     run = new_run(arguments, shlex.join(["python", "benches/compare.py", *words]))
     for entry in entries:
         print(f"{entry.row.name} ", end="", file=sys.stderr, flush=True)
-        run.rows.append(measure_row(entry, run.contestants, run.rounds, run.scale))
+        result = measure_row(entry, run.contestants, run.rounds, run.scale)
+        if arguments.instructions:
+            count_instructions(entry, result)
+        run.rows.append(result)
         print(file=sys.stderr)
     run.load_average_after = machine.load_average()
     print(report(run))
@@ -131,8 +169,9 @@ def main(words: Sequence[str]) -> int:
 
 def is_satisfying(run: Run) -> bool:
     """Prints the verdicts. A contestant of ours that fails is never fine, with a target or without."""
-    verdicts = judge(run, read_targets(TARGETS))
-    failures = [name for row in run.rows for name in row.failures if not CONTESTANTS[name].is_rival]
+    text = TARGETS.read_text()
+    verdicts = [*judge(run, targets_from_toml(text)), *judge_groups(run, group_targets_from_toml(text))]
+    failures = [name for row in run.rows for name in row.failures if CONTESTANTS[name].is_ours]
     if verdicts:
         print("\nTargets:", *verdicts, sep="\n")
     return not failures and all(verdict.is_met for verdict in verdicts)

@@ -1,28 +1,34 @@
-"""Tests of the benchmark harness itself: arithmetic, tables, targets, processes, a tiny run of every row."""
+"""Tests of the benchmark harness itself: arithmetic, tables, targets, processes."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-import socket
-import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import compare
+import plot
 import pytest
-from harness import children, echo_client, figures, tables
+from harness import children, figures, tables
 from harness.contestants import CONTESTANTS, Contestant
+from harness.loop_rows import LoopRow
 from harness.results import RowResult, Run
 from harness.rows import Entry, all_entries, selected_entries
-from harness.server_rows import ServerRow
-from harness.targets import BEST_RIVAL, Target, judge, read_targets, targets_from_toml
+from harness.servers import ServerMissing
+from harness.targets import (
+    BEST_RIVAL,
+    GroupTarget,
+    Target,
+    group_targets_from_toml,
+    judge,
+    judge_groups,
+    targets_from_toml,
+)
 
 SMOKE_SCALE = 0.01
 IMPOSSIBLE = "a_package_that_nobody_installed"
-CERTIFICATES = {"trustme"}
 
 
 def row_result(**cpu: list[float]) -> RowResult:
@@ -196,7 +202,10 @@ def test_a_target_that_names_two_rows_is_two_targets() -> None:
 
 def test_the_targets_of_the_project_name_what_exists() -> None:
     rows = {entry.row.name for entry in all_entries()}
-    for target in read_targets(compare.TARGETS):
+    text = compare.TARGETS.read_text()
+    groups = {entry.row.group for entry in all_entries()}
+    assert {target.group for target in group_targets_from_toml(text)} <= groups
+    for target in targets_from_toml(text):
         assert target.row in rows
         assert target.contestant in CONTESTANTS
         assert target.against in {BEST_RIVAL, *CONTESTANTS}
@@ -218,6 +227,25 @@ def test_a_target_without_figures_is_missed_and_one_of_an_unasked_row_is_no_matt
     unasked = Target("create_task", "cpu_ns", "rasyncio", "uvloop", 1.0)
     verdicts = judge(run, [asked, unasked])
     assert [(verdict.target, verdict.is_met) for verdict in verdicts] == [(asked, False)]
+
+
+def test_a_group_is_met_when_each_row_and_their_mean_are() -> None:
+    first, second = (
+        row_result(asyncio=[900.0], rasyncio=[300.0]),
+        row_result(asyncio=[900.0], rasyncio=[600.0]),
+    )
+    second.name = "call_soon"
+    run = run_of(first, second)
+
+    def verdicts(each: float, mean: float) -> list[bool]:
+        target = GroupTarget("scheduling", "rasyncio", "cpu_ns", each, mean)
+        return [verdict.is_met for verdict in judge_groups(run, [target])]
+
+    assert verdicts(1.5, 2.1) == [True, True, True]
+    assert verdicts(2.0, 2.2) == [True, False, False]
+    assert "MISSED group scheduling" in str(
+        judge_groups(run, [GroupTarget("scheduling", "rasyncio", "cpu_ns", None, 9)])[0]
+    )
 
 
 # Contestants and processes
@@ -250,7 +278,7 @@ def test_a_contestant_that_falls_back_to_another_loop_is_not_measured(
     (tmp_path / "uvloop.py").write_text("from asyncio import new_event_loop\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(children.MeasurementFailed, match="uvloop runs on asyncio"):
-        entry("sleep0").row.measure("uvloop", "sleep0", SMOKE_SCALE)
+        selected_entries(["sleep0"])[0].row.measure("uvloop", "sleep0", SMOKE_SCALE)
 
 
 def test_a_contestant_that_crashes_is_reported_and_the_others_go_on(
@@ -258,7 +286,7 @@ def test_a_contestant_that_crashes_is_reported_and_the_others_go_on(
 ) -> None:
     (tmp_path / "uvloop.py").write_text("raise RuntimeError('no luck')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    result = compare.measure_row(entry("sleep0"), ["uvloop", "asyncio"], 2, SMOKE_SCALE)
+    result = compare.measure_row(selected_entries(["sleep0"])[0], ["uvloop", "asyncio"], 2, SMOKE_SCALE)
     assert "no luck" in result.failures["uvloop"]
     assert len(result.samples["asyncio"]) == 2
     assert "uvloop" not in result.samples
@@ -291,106 +319,37 @@ def test_debug_switches_of_the_environment_do_not_reach_a_measurement(
         assert child.hear() == "False"
 
 
-# The load program
-
-
-@pytest.fixture(scope="session")
-def built_client() -> Path:
-    return echo_client.build()
-
-
-@contextmanager
-def one_connection_server(answer: Callable[[bytes], bytes]) -> Iterator[str]:
-    """Answers what comes on a single connection, with the blocking calls of a thread."""
-
-    def serve() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            while (data := connection.recv(65536)) and (reply := answer(data)):
-                connection.sendall(reply)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-        thread.join(30)
-        assert not thread.is_alive()
-
-
-def run_client(address: str, protocol: str = "tcp") -> subprocess.CompletedProcess[str]:
-    command = echo_client.command(address, connections=1, size=100, messages=7, warm_up=3, protocol=protocol)
-    return subprocess.run(command, input="go\n", capture_output=True, text=True, timeout=30, check=False)
-
-
-def test_the_client_counts_its_messages_after_the_warm_up(built_client: Path) -> None:
-    received: list[bytes] = []
-
-    def echo(data: bytes) -> bytes:
-        received.append(data)
-        return data
-
-    with one_connection_server(echo) as address:
-        client = run_client(address)
-    ready, answer = client.stdout.splitlines()
-    figures_of_client = json.loads(answer)
-    assert ready == "ready"
-    assert figures_of_client["messages"] == 7
-    assert 0 < figures_of_client["p50_us"] <= figures_of_client["p99_us"]
-    assert len(b"".join(received)) == 1000
-
-
-def test_the_client_sends_each_message_as_one_datagram(built_client: Path) -> None:
-    received: list[bytes] = []
-
-    def serve(sock: socket.socket) -> None:
-        for _ in range(10):
-            data, address = sock.recvfrom(65536)
-            received.append(data)
-            sock.sendto(data, address)
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        sock.settimeout(30)
-        thread = threading.Thread(target=serve, args=[sock])
-        thread.start()
-        client = run_client(f"127.0.0.1:{sock.getsockname()[1]}", "udp")
-        thread.join(30)
-    assert json.loads(client.stdout.splitlines()[1])["messages"] == 7
-    assert [len(data) for data in received] == [100] * 10
-
-
-@pytest.mark.parametrize(
-    ("answer", "complaint"),
-    [(lambda data: bytes(len(data)), "the echo differs"), (lambda data: b"", "unexpected end of file")],
-    ids=["wrong bytes", "end of file"],
-)
-def test_the_client_reports_a_server_that_does_not_echo(
-    built_client: Path, answer: Callable[[bytes], bytes], complaint: str
-) -> None:
-    with one_connection_server(answer) as address:
-        client = run_client(address)
-    assert client.returncode == 1
-    assert complaint in client.stderr
-
-
 # The whole
 
 
-def entry(row: str) -> Entry:
-    (found,) = (entry for entry in all_entries() if entry.row.name == row)
-    return found
+def test_a_row_without_its_package_or_its_server_is_reported_as_not_measured() -> None:
+    async def nothing(operations: int) -> int:
+        return operations
+
+    def no_server() -> contextlib.AbstractContextManager[str]:
+        raise ServerMissing("no such server")
+
+    for row, reason in (
+        (LoopRow("a", "b", "c", 1, nothing, packages=(IMPOSSIBLE,)), f"needs {IMPOSSIBLE}"),
+        (LoopRow("a", "b", "c", 1, nothing, no_server), "no such server"),
+    ):
+        result = compare.measure_row(Entry("sleep0", row), ["asyncio"], 1, SMOKE_SCALE)
+        assert result.not_measured == reason
+        assert not result.samples
+        assert f"Not measured: a: {reason}" in tables.report(run_of(result))
 
 
-@pytest.mark.parametrize("tested", all_entries(), ids=lambda tested: tested.row.name)
-def test_every_row_runs_on_asyncio(tested: Entry, request: pytest.FixtureRequest) -> None:
-    if isinstance(tested.row, ServerRow):
-        request.getfixturevalue("built_client")
-    sample = tested.row.measure("asyncio", tested.workload, SMOKE_SCALE)
-    assert sample[tested.row.primary] > 0
-    assert sample["wall_ns"] > 0
-    if isinstance(tested.row, ServerRow):
-        assert sample["operations_per_second"] > 0
-        assert 0 < sample["p50_us"] <= sample["p99_us"]
+def test_a_run_is_drawn_as_one_picture_per_group(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="there may be no wheel for this Python")
+    file = tmp_path / "run.json"
+    run_of(row_result(asyncio=[900.0], uvloop=[450.0], rasyncio=[100.0])).write(file)
+    assert plot.main([str(file), str(tmp_path / "plots")]) == 0
+    (picture,) = (tmp_path / "plots").iterdir()
+    assert picture.name == "scheduling.svg"
+    drawn = picture.read_text()
+    assert "9.00" in drawn
+    assert "sleep0" in drawn
+    assert plot.main([str(tmp_path / "nothing.json"), str(tmp_path)]) == 2
 
 
 def test_the_command_prints_a_table_and_writes_json(
@@ -405,7 +364,13 @@ def test_the_command_prints_a_table_and_writes_json(
     assert written["command"].startswith("python benches/compare.py sleep0")
 
 
-def test_check_fails_when_a_target_is_missed_and_only_then(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_fails_when_a_target_is_missed_and_only_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    targets = tmp_path / "targets.toml"
+    target = 'figure = "cpu_ns"\ncontestant = "rasyncio"\nagainst = "uvloop"\nat_least = 1\n'
+    targets.write_text(f'[[target]]\nrows = ["sleep0"]\n{target}')
+    monkeypatch.setattr(compare, "TARGETS", targets)
     without_ours = ["--rounds", "1", "--scale", "0.01", "--contestants", "asyncio", "--check"]
     assert compare.main(["sleep0", *without_ours]) == 1
     assert "MISSED sleep0" in capsys.readouterr().out
@@ -414,7 +379,7 @@ def test_check_fails_when_a_target_is_missed_and_only_then(capsys: pytest.Captur
 
 def test_check_fails_when_our_own_contestant_fails_in_any_row() -> None:
     row = row_result(asyncio=[900.0])
-    row.name = "a row without a target"
+    row.name, row.group = "a row without a target", "a group without targets"
     assert compare.is_satisfying(run_of(row))
     row.failures["rloop"] = "crashed"
     assert compare.is_satisfying(run_of(row))
@@ -436,5 +401,5 @@ def test_requirements_pin_every_rival_but_asyncio() -> None:
     lines = Path(compare.__file__).with_name("requirements.txt").read_text().splitlines()
     pinned = {line.split("==")[0] for line in lines if line and not line.startswith("#")}
     rivals = {name for name, entry in CONTESTANTS.items() if entry.is_rival}
-    assert pinned - CERTIFICATES == rivals - {"asyncio"}
+    assert pinned == rivals - {"asyncio"}
     assert all("==" in line for line in lines if line and not line.startswith("#"))

@@ -77,17 +77,20 @@ class Child:
         return MeasurementFailed(f"{self.label} ended with status {status}: {' | '.join(complaint[-3:])}")
 
 
+def clean_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in DEBUG_SWITCHES}
+
+
 @contextlib.contextmanager
 def started(label: str, command: Sequence[str], deadline: float) -> Iterator[Child]:
     """The process is gone when the block ends, and earlier when `deadline` seconds have passed."""
-    environment = {name: value for name, value in os.environ.items() if name not in DEBUG_SWITCHES}
     with (
         # A file, not a pipe: a child that complains at length must not block on us.
         tempfile.TemporaryFile("w+", errors="replace") as errors,
         subprocess.Popen(
             command,
             cwd=BENCHES,
-            env=environment,
+            env=clean_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

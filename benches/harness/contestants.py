@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -16,22 +17,35 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 class Contestant:
     """One event loop, made by the factory that its package documents.
 
+    `role`: one of ours, a rival, or the limit: a server in Rust, in the rows that it can serve.
     `installs` calls the package's `install()` first, which puts its own classes behind asyncio's names;
     without it the standard library's names run on the package's loop.
     """
 
     name: str
     package: str
-    is_rival: bool = True
+    role: Literal["ours", "rival", "limit"] = "rival"
     installs: bool = False
 
+    @property
+    def is_rival(self) -> bool:
+        return self.role == "rival"
+
+    @property
+    def is_ours(self) -> bool:
+        return self.role == "ours"
+
     def is_installed(self) -> bool:
+        if self.role == "limit":
+            return True
         return importlib.util.find_spec(self.package) is not None
 
     def version(self) -> str:
         """The version of the distribution; asyncio comes with the interpreter, which is stated apart."""
         if self.package == "asyncio":
             return "of this Python"
+        if self.role == "limit":
+            return "epoll, one thread"
         try:
             return importlib.metadata.version(self.package)
         except importlib.metadata.PackageNotFoundError:
@@ -51,6 +65,7 @@ class Contestant:
 
 
 BASELINE = "asyncio"
+LIMIT = "limit"
 
 CONTESTANTS = {
     contestant.name: contestant
@@ -60,8 +75,9 @@ CONTESTANTS = {
         Contestant("rloop", "rloop"),
         Contestant("rsloop", "rsloop"),
         Contestant("zuvloop", "zuvloop"),
-        Contestant("rasyncio", "rasyncio", is_rival=False),
-        Contestant("rasyncio-installed", "rasyncio", is_rival=False, installs=True),
+        Contestant("rasyncio", "rasyncio", "ours"),
+        Contestant("rasyncio-installed", "rasyncio", "ours", installs=True),
+        Contestant(LIMIT, "", "limit"),
     )
 }
 

@@ -1,13 +1,18 @@
-"""The load program of the server rows: builds it with cargo when needed and makes its command line."""
+"""The load program of the server rows and the server that is their limit; built with cargo when needed."""
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from pathlib import Path
+
+from harness import children
+from harness.rows import DEADLINE_SECONDS
 
 BENCHES = Path(__file__).resolve().parent.parent
 TARGET = BENCHES.parent / "target" / "echo_client"
 BINARY = TARGET / "release" / "echo_client"
+SERVER_BINARY = TARGET / "release" / "echo_server"
 
 
 def build() -> Path:
@@ -41,3 +46,9 @@ def command(
     }
     given = {name: value for name, value in options.items() if value is not None}
     return [str(BINARY), *(str(word) for option in given.items() for word in option)]
+
+
+def server(kind: str, folder: str, label: str) -> contextlib.AbstractContextManager[children.Child]:
+    """The server in Rust: "tcp", "udp", "http", or "unix", whose socket is made in `folder`."""
+    word = f"{folder}/socket" if kind == "unix" else kind
+    return children.started(label, [str(SERVER_BINARY), word], DEADLINE_SECONDS)

@@ -22,6 +22,10 @@ class RowResult:
     primary: str
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    # Per operation, where they were counted.
+    instructions: dict[str, float] = field(default_factory=dict)
+    # Why nobody was measured, if nobody was.
+    not_measured: str | None = None
 
     @classmethod
     def of(cls, row: Row) -> RowResult:
@@ -59,6 +63,7 @@ class RowResult:
                 "spreads": {figure: value.spread for figure, value in figures.items()},
                 "times_as_good_as_asyncio": self.ratio(name, BASELINE),
                 "times_as_good_as_best_rival": self.ratio(name, self.best_rival()),
+                "instructions": self.instructions.get(name),
                 "failure": self.failures.get(name),
                 "samples": self.samples.get(name, []),
             }
@@ -68,6 +73,7 @@ class RowResult:
             "operation": self.operation,
             "primary": self.primary,
             "best_rival": self.best_rival(),
+            "not_measured": self.not_measured,
             "contestants": contestants,
         }
 

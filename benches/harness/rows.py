@@ -7,13 +7,17 @@ To add a kind (a start-up time, a memory size), derive from `Row` in a file of i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fnmatch
 import importlib
+import importlib.util
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+from harness.contestants import CONTESTANTS
 
 # One measurement: its figures by name. In all of them less is better, except throughput.
 Sample = dict[str, float]
@@ -24,12 +28,33 @@ DEADLINE_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Row(ABC):
-    """`operation` names in the singular what one operation is, `primary` the figure that is compared."""
+    """`operation` names in the singular what one operation is, `primary` the figure that is compared.
+
+    `packages` are those that the row needs beside a contestant.
+    """
 
     name: str
     group: str
     operation: str
     primary: str = field(default="cpu_ns", kw_only=True)
+    packages: tuple[str, ...] = field(default=(), kw_only=True)
+
+    @property
+    def needs_echo_client(self) -> bool:
+        """Whether a program of echo_client/ takes part."""
+        return False
+
+    def missing(self) -> list[str]:
+        """What is not installed of that."""
+        return [package for package in self.packages if importlib.util.find_spec(package) is None]
+
+    def takes(self, contestant: str) -> bool:
+        """Whether that contestant takes part in this row."""
+        return CONTESTANTS[contestant].role != "limit"
+
+    def surroundings(self) -> contextlib.AbstractContextManager[None]:
+        """What all measurements of the row have in common, such as a server that they talk to."""
+        return contextlib.nullcontext()
 
     @abstractmethod
     def measure(self, contestant: str, workload: str, scale: float) -> Sample:

@@ -8,14 +8,17 @@ parent -> client   go, once it has said that the warm-up is over
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
+import tempfile
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from harness import children, echo_client
+from harness.contestants import CONTESTANTS
 from harness.rows import DEADLINE_SECONDS, Row, Sample, scaled
 from harness.usage import Usage
 
@@ -34,6 +37,7 @@ class Serving(Protocol):
 class ServerRow(Row):
     """`serve()` starts a server on a free port; each connection of the load has one message outstanding.
 
+    `limit` is what the server in Rust is told, so that it serves the same; None where it cannot.
     `answer` is how many bytes answer a message, if not as many as it has: so many of its first, or all of it
     again and again. Another connection takes the place of one that had `per_connection` messages.
     """
@@ -45,11 +49,19 @@ class ServerRow(Row):
     protocol: str = "tcp"
     answer: int | None = None
     per_connection: int | None = None
+    limit: str | None = None
+
+    @property
+    def needs_echo_client(self) -> bool:
+        return True
+
+    def takes(self, contestant: str) -> bool:
+        return super().takes(contestant) or self.limit is not None
 
     def measure(self, contestant: str, workload: str, scale: float) -> Sample:
         # With fewer messages than connections some of these would stay idle.
         messages = max(self.connections, scaled(self.messages, scale))
-        with children.worker(contestant, workload, self.name, scale, DEADLINE_SECONDS) as server:
+        with self._server(contestant, workload, scale) as server:
             address = str(server.hear_json()["address"])
             command = echo_client.command(
                 address,
@@ -79,6 +91,19 @@ class ServerRow(Row):
             "p99_us": float(load["p99_us"]),
         }
 
+    @contextlib.contextmanager
+    def _server(self, contestant: str, workload: str, scale: float) -> Iterator[children.Child]:
+        if CONTESTANTS[contestant].role != "limit":
+            with children.worker(contestant, workload, self.name, scale, DEADLINE_SECONDS) as server:
+                yield server
+            return
+        assert self.limit is not None
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            echo_client.server(self.limit, folder, f"{self.name} on {contestant}") as server,
+        ):
+            yield server
+
     @staticmethod
     def _ask_usage(server: children.Child) -> Usage:
         server.say("usage")
@@ -91,7 +116,8 @@ class ServerRow(Row):
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         server = await self.serve()
-        host, port = server.sockets[0].getsockname()[:2]
+        name = server.sockets[0].getsockname()
+        address = name if isinstance(name, str) else f"{name[0]}:{name[1]}"
 
         def obey() -> None:
             # A thread that sleeps in read(): the loop under test does nothing for the measurement.
@@ -102,6 +128,6 @@ class ServerRow(Row):
             loop.call_soon_threadsafe(stop.set)
 
         threading.Thread(target=obey, name="control", daemon=True).start()
-        print(json.dumps({"address": f"{host}:{port}"}), flush=True)
+        print(json.dumps({"address": address}), flush=True)
         await stop.wait()
         server.close()

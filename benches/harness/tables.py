@@ -51,7 +51,7 @@ def cell(row: RowResult, contestant: str) -> str:
 
 def main_table(run: Run) -> str:
     """One line a row, one column a contestant, then how we stand against the best rival of the row."""
-    ours = [name for name in run.contestants if not CONTESTANTS[name].is_rival]
+    ours = [name for name in run.contestants if CONTESTANTS[name].is_ours]
     header = ["row", "figure", *run.contestants, "best rival", *(f"{name} : best" for name in ours)]
     lines = []
     for row in run.rows:
@@ -65,7 +65,7 @@ def main_table(run: Run) -> str:
 
 def group_table(run: Run) -> str:
     """Geometric means by group: over asyncio for everybody, over each row's best rival for ours."""
-    ours = [name for name in run.contestants if not CONTESTANTS[name].is_rival]
+    ours = [name for name in run.contestants if CONTESTANTS[name].is_ours]
     others = [name for name in run.contestants if name != BASELINE]
     lines = []
     for group in dict.fromkeys(row.group for row in run.rows):
@@ -103,6 +103,25 @@ def server_table(run: Run) -> str | None:
     return markdown(["server, per message", *shown.values()], lines) if lines else None
 
 
+def instruction_table(run: Run) -> str | None:
+    """Instructions per operation, ours against the best rival's; None if none were counted."""
+    rows = [row for row in run.rows if row.instructions]
+    if not rows:
+        return None
+    ours = [name for name in run.contestants if CONTESTANTS[name].is_ours]
+    shown = [name for name in run.contestants if CONTESTANTS[name].role != "limit"]
+    lines = []
+    for row in rows:
+        theirs = [count for name, count in row.instructions.items() if CONTESTANTS[name].is_rival]
+        cells = [number(row.instructions[name]) if name in row.instructions else NOTHING for name in shown]
+        ratios = [
+            times(min(theirs) / row.instructions[name] if theirs and name in row.instructions else None)
+            for name in ours
+        ]
+        lines.append([row.name, *cells, *ratios])
+    return markdown(["instructions", *shown, *(f"{name} : best" for name in ours)], lines)
+
+
 def facts(run: Run) -> str:
     """What was measured on what, and what went wrong."""
     versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
@@ -117,6 +136,8 @@ def facts(run: Run) -> str:
     lines += [f"Not installed: {name}" for name in run.not_installed]
     for row in run.rows:
         lines += [f"Failed: {row.name}: {reason}" for reason in row.failures.values()]
+        if row.not_measured:
+            lines.append(f"Not measured: {row.name}: {row.not_measured}")
     return "\n".join(lines)
 
 
@@ -126,5 +147,5 @@ def report(run: Run) -> str:
         "Above 1.00x is better. cpu_ns is the CPU time of the whole process per operation; in rows with a\n"
         "server, of the server process."
     )
-    parts = [facts(run), main_table(run), legend, group_table(run), server_table(run)]
+    parts = [facts(run), main_table(run), legend, group_table(run), instruction_table(run), server_table(run)]
     return "\n\n".join(part for part in parts if part)

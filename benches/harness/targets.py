@@ -5,9 +5,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from harness.figures import geometric_mean
 from harness.results import Run
 
 BEST_RIVAL = "best rival"
@@ -22,6 +22,35 @@ class Target:
     contestant: str
     against: str
     at_least: float
+
+
+@dataclass(frozen=True)
+class GroupTarget:
+    """Every row of the group is to be `each` times as good as the best rival, their geometric mean `mean`."""
+
+    group: str
+    contestant: str
+    figure: str
+    each: float | None
+    mean: float | None
+
+
+@dataclass(frozen=True)
+class MeanVerdict:
+    target: GroupTarget
+    reached: float | None
+
+    @property
+    def is_met(self) -> bool:
+        return self.target.mean is None or (self.reached is not None and self.reached >= self.target.mean)
+
+    def __str__(self) -> str:
+        state = "met   " if self.is_met else "MISSED"
+        reached = "not measured" if self.reached is None else f"{self.reached:.2f}x"
+        where = f"group {self.target.group}: {self.target.contestant} in {self.target.figure}"
+        return (
+            f"{state} {where}, mean against {BEST_RIVAL}: {reached}, wanted at least {self.target.mean:.2f}x"
+        )
 
 
 @dataclass(frozen=True)
@@ -59,8 +88,38 @@ def targets_from_toml(text: str) -> list[Target]:
     ]
 
 
-def read_targets(path: Path) -> list[Target]:
-    return targets_from_toml(path.read_text())
+def group_targets_from_toml(text: str) -> list[GroupTarget]:
+    entries: Sequence[dict[str, Any]] = tomllib.loads(text).get("group", [])
+    return [
+        GroupTarget(
+            group=str(entry["name"]),
+            contestant=str(entry["contestant"]),
+            figure=str(entry["figure"]),
+            each=entry.get("each"),
+            mean=entry.get("mean"),
+        )
+        for entry in entries
+    ]
+
+
+def judge_groups(run: Run, targets: Sequence[GroupTarget]) -> list[Verdict | MeanVerdict]:
+    """Verdicts on the groups of which the run has every row that was asked for."""
+    verdicts: list[Verdict | MeanVerdict] = []
+    for target in targets:
+        rows = [row for row in run.rows if row.group == target.group]
+        if target.each is not None:
+            wanted = [
+                Target(row.name, target.figure, target.contestant, BEST_RIVAL, target.each) for row in rows
+            ]
+            verdicts += judge(run, wanted)
+        if target.mean is not None and rows:
+            ratios = [
+                row.ratio(target.contestant, row.best_rival(target.figure), target.figure) for row in rows
+            ]
+            present = [ratio for ratio in ratios if ratio is not None]
+            mean = geometric_mean(present) if len(present) == len(ratios) else None
+            verdicts.append(MeanVerdict(target, mean))
+    return verdicts
 
 
 def judge(run: Run, targets: Sequence[Target]) -> list[Verdict]:

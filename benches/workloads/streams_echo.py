@@ -20,4 +20,4 @@ async def serve() -> asyncio.Server:
     return await asyncio.start_server(echo, "127.0.0.1", 0)
 
 
-ROWS = [ServerRow("streams_echo_1k_x64", "streams", "message", 64, 1024, 60_000, serve)]
+ROWS = [ServerRow("streams_echo_1k_x64", "streams", "message", 64, 1024, 60_000, serve, limit="tcp")]

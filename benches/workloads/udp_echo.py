@@ -39,7 +39,7 @@ async def serve() -> Bound:
 
 
 def echo(name: str, connections: int, size: int, messages: int) -> ServerRow:
-    return ServerRow(name, "datagrams", "message", connections, size, messages, serve, "udp")
+    return ServerRow(name, "datagrams", "message", connections, size, messages, serve, "udp", limit="udp")
 
 
 ROWS = [

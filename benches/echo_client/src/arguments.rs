@@ -1,9 +1,11 @@
 //! The command line: what to connect to and how much to send.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-pub const USAGE: &str = "usage: echo_client --connect HOST:PORT [--protocol tcp|udp|tls] [--connections N] [--size BYTES] \
+pub const USAGE: &str = "usage: echo_client --connect HOST:PORT|PATH [--protocol tcp|udp|tls|http] [--connections N] [--size BYTES] \
 [--answer BYTES] [--per-connection MESSAGES] [--messages N] [--seconds S] [--warm-up MESSAGES] [--stall-timeout S]";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -12,11 +14,28 @@ pub enum Protocol {
     /// Each message is one datagram, each connection a socket that is connected to the server.
     Udp,
     Tls,
+    /// A message is a GET request, its answer a response with status 200 and some body; sizes do not matter.
+    Http,
+}
+
+/// Where the server is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Address {
+    Internet(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl FromStr for Address {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.starts_with('/') { Ok(Self::Unix(text.into())) } else { text.parse().map(Self::Internet) }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arguments {
-    pub connect: SocketAddr,
+    pub connect: Address,
     pub protocol: Protocol,
     pub connections: usize,
     pub size: usize,
@@ -39,7 +58,7 @@ impl Arguments {
         let mut connect = None;
         let mut answer = None;
         let mut parsed = Self {
-            connect: SocketAddr::from(([127, 0, 0, 1], 0)),
+            connect: Address::Internet(SocketAddr::from(([127, 0, 0, 1], 0))),
             protocol: Protocol::Tcp,
             connections: 1,
             size: 1024,
@@ -70,6 +89,9 @@ impl Arguments {
         parsed.connect = connect.ok_or_else(|| format!("--connect is missing\n{USAGE}"))?;
         parsed.answer = answer.unwrap_or(parsed.size);
         let sizes = [parsed.connections, parsed.size, parsed.answer];
+        if matches!(parsed.connect, Address::Unix(_)) && parsed.protocol != Protocol::Tcp {
+            return Err("only the protocol tcp goes over a Unix socket".to_owned());
+        }
         if sizes.contains(&0) || parsed.messages == 0 || parsed.per_connection == 0 {
             return Err("connections, sizes and messages must be at least 1".to_owned());
         }
@@ -82,6 +104,7 @@ fn protocol(value: &str) -> Result<Protocol, String> {
         "tcp" => Ok(Protocol::Tcp),
         "udp" => Ok(Protocol::Udp),
         "tls" => Ok(Protocol::Tls),
+        "http" => Ok(Protocol::Http),
         _ => Err(format!("--protocol: {value:?} is not valid")),
     }
 }
@@ -106,7 +129,7 @@ mod tests {
     fn every_option_is_read() {
         let line = "--connect 127.0.0.1:80 --protocol udp --connections 64 --size 5 --answer 6 --per-connection 8 --messages 7 --seconds 1.5 --warm-up 3 --stall-timeout 2";
         let expected = Arguments {
-            connect: SocketAddr::from(([127, 0, 0, 1], 80)),
+            connect: Address::Internet(SocketAddr::from(([127, 0, 0, 1], 80))),
             protocol: Protocol::Udp,
             connections: 64,
             size: 5,
@@ -127,6 +150,12 @@ mod tests {
     }
 
     #[test]
+    fn a_path_is_a_unix_socket() {
+        let parsed = parse("--connect /run/socket");
+        assert_eq!(parsed.map(|arguments| arguments.connect), Ok(Address::Unix("/run/socket".into())));
+    }
+
+    #[test]
     fn a_wrong_command_line_is_refused() {
         for line in [
             "",
@@ -138,6 +167,7 @@ mod tests {
             "--connect 127.0.0.1:80 --seconds -1",
             "--connect 127.0.0.1:80 --loud yes",
             "--connect 127.0.0.1:80 --protocol sctp",
+            "--connect /run/socket --protocol tls",
         ] {
             assert!(parse(line).is_err(), "{line:?} was accepted");
         }

@@ -4,15 +4,20 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mio::net::{TcpStream, UdpSocket};
+use mio::event::Source;
+use mio::net::{TcpStream, UdpSocket, UnixStream};
 use mio::{Interest, Registry, Token};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use crate::arguments::{Arguments, Protocol};
+use crate::answer::Answer;
+use crate::arguments::{Address, Arguments, Protocol};
 use crate::tls;
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n";
 
 enum Socket {
     Stream(TcpStream),
+    Unix(UnixStream),
     /// A datagram goes and comes as a whole, so each message is one write and one read.
     Datagrams(UdpSocket),
     /// The handshake is part of the first message.
@@ -22,11 +27,8 @@ enum Socket {
 pub struct Connection {
     socket: Socket,
     message: Vec<u8>,
-    /// The message, cut or repeated to the length of the answer.
-    expected: Vec<u8>,
-    answer: Vec<u8>,
+    answer: Answer,
     written: usize,
-    read: usize,
     begun: Instant,
     messages: u64,
 }
@@ -40,23 +42,20 @@ impl Connection {
         registry: &Registry,
     ) -> io::Result<Self> {
         let begun = Instant::now();
-        let socket = match (arguments.protocol, tls_config) {
-            (Protocol::Udp, _) => Socket::Datagrams(open_datagrams(arguments, token, registry)?),
-            (Protocol::Tcp, _) | (Protocol::Tls, None) => {
-                Socket::Stream(open_stream(arguments, token, registry)?)
-            }
-            (Protocol::Tls, Some(config)) => {
-                let stream = open_stream(arguments, token, registry)?;
-                Socket::Tls(Box::new(StreamOwned::new(tls::connection(config)?, stream)))
+        let socket = open_socket(arguments, tls_config, token, registry)?;
+        let (message, answer) = match arguments.protocol {
+            Protocol::Http => (REQUEST.to_vec(), Answer::http()),
+            Protocol::Tcp | Protocol::Udp | Protocol::Tls => {
+                // Every connection sends other bytes, so an answer that went to the wrong one is noticed.
+                let message: Vec<u8> = (0..arguments.size)
+                    .map(|index| u8::try_from((index + 31 * token.0) % 251).unwrap_or(0))
+                    .collect();
+                // The message, cut or repeated to the length of the answer.
+                let expected = message.iter().copied().cycle().take(arguments.answer).collect();
+                (message, Answer::echo(expected))
             }
         };
-        // Every connection sends other bytes, so an answer that went to the wrong one is noticed.
-        let message: Vec<u8> = (0..arguments.size)
-            .map(|index| u8::try_from((index + 31 * token.0) % 251).unwrap_or(0))
-            .collect();
-        let expected: Vec<u8> = message.iter().copied().cycle().take(arguments.answer).collect();
-        let answer = vec![0; expected.len()];
-        Ok(Self { socket, message, expected, answer, written: 0, read: 0, begun, messages: 0 })
+        Ok(Self { socket, message, answer, written: 0, begun, messages: 0 })
     }
 
     /// How many messages were begun.
@@ -71,7 +70,7 @@ impl Connection {
         }
         self.messages += 1;
         self.written = 0;
-        self.read = 0;
+        self.answer.restart();
         self.write_on()
     }
 
@@ -81,6 +80,7 @@ impl Connection {
             let rest = &self.message[self.written..];
             let written = match &mut self.socket {
                 Socket::Stream(stream) => stream.write(rest),
+                Socket::Unix(stream) => stream.write(rest),
                 Socket::Datagrams(socket) => socket.send(rest),
                 Socket::Tls(stream) => stream.write(rest),
             };
@@ -113,29 +113,29 @@ impl Connection {
     /// Reading stops at the end of the answer: with one message outstanding nothing can follow, and
     /// an edge-triggered poll reports later bytes again.
     pub fn read_on(&mut self) -> io::Result<Option<Duration>> {
-        if self.read == self.answer.len() {
-            return Ok(None);
-        }
-        while self.read < self.answer.len() {
-            let rest = &mut self.answer[self.read..];
+        loop {
+            let room = self.answer.room();
+            if room.is_empty() {
+                return Ok(None);
+            }
             let read = match &mut self.socket {
-                Socket::Stream(stream) => stream.read(rest),
-                Socket::Datagrams(socket) => socket.recv(rest),
-                Socket::Tls(stream) => stream.read(rest),
+                Socket::Stream(stream) => stream.read(room),
+                Socket::Unix(stream) => stream.read(room),
+                Socket::Datagrams(socket) => socket.recv(room),
+                Socket::Tls(stream) => stream.read(room),
             };
             match read {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => self.read += count,
+                Ok(count) => {
+                    if self.answer.advance(count)? {
+                        return Ok(Some(self.begun.elapsed()));
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        let elapsed = self.begun.elapsed();
-        if self.answer != self.expected {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the echo differs from what was sent"));
-        }
-        Ok(Some(elapsed))
     }
 
     /// Ends the connection in order.
@@ -147,21 +147,42 @@ impl Connection {
     }
 }
 
-fn open_stream(arguments: &Arguments, token: Token, registry: &Registry) -> io::Result<TcpStream> {
-    let connected = std::net::TcpStream::connect(arguments.connect)?;
+fn open_socket(
+    arguments: &Arguments,
+    tls_config: Option<&Arc<ClientConfig>>,
+    token: Token,
+    registry: &Registry,
+) -> io::Result<Socket> {
+    let address = match &arguments.connect {
+        Address::Internet(address) => *address,
+        Address::Unix(path) => {
+            let connected = std::os::unix::net::UnixStream::connect(path)?;
+            connected.set_nonblocking(true)?;
+            let mut stream = UnixStream::from_std(connected);
+            register(&mut stream, token, registry)?;
+            return Ok(Socket::Unix(stream));
+        }
+    };
+    if arguments.protocol == Protocol::Udp {
+        let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let connected = std::net::UdpSocket::bind(any)?;
+        connected.connect(address)?;
+        connected.set_nonblocking(true)?;
+        let mut socket = UdpSocket::from_std(connected);
+        register(&mut socket, token, registry)?;
+        return Ok(Socket::Datagrams(socket));
+    }
+    let connected = std::net::TcpStream::connect(address)?;
     connected.set_nonblocking(true)?;
     connected.set_nodelay(true)?;
     let mut stream = TcpStream::from_std(connected);
-    registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-    Ok(stream)
+    register(&mut stream, token, registry)?;
+    Ok(match tls_config {
+        Some(config) => Socket::Tls(Box::new(StreamOwned::new(tls::connection(config)?, stream))),
+        None => Socket::Stream(stream),
+    })
 }
 
-fn open_datagrams(arguments: &Arguments, token: Token, registry: &Registry) -> io::Result<UdpSocket> {
-    let any = if arguments.connect.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let connected = std::net::UdpSocket::bind(any)?;
-    connected.connect(arguments.connect)?;
-    connected.set_nonblocking(true)?;
-    let mut socket = UdpSocket::from_std(connected);
-    registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
-    Ok(socket)
+fn register(source: &mut impl Source, token: Token, registry: &Registry) -> io::Result<()> {
+    registry.register(source, token, Interest::READABLE | Interest::WRITABLE)
 }

@@ -1,9 +1,10 @@
-//! Load for an echo server: N connections, each with one message outstanding, for a bounded number of messages. A connection may be replaced by
+//! Load for a server that echoes, or speaks HTTP: N connections, each with one message outstanding, for a bounded number of messages. A connection may be replaced by
 //! another one after some of them.
 //!
 //! It connects, warms the server up, prints `ready`, waits for a line on its standard input (so that whoever
 //! runs both can read the server's clock first), sends the measured messages and prints one line of JSON.
 
+mod answer;
 mod arguments;
 mod connection;
 mod latency;
@@ -35,7 +36,7 @@ impl Load {
         let poll = Poll::new()?;
         let tls_config = match arguments.protocol {
             Protocol::Tls => Some(tls::config().map_err(io::Error::other)?),
-            Protocol::Tcp | Protocol::Udp => None,
+            Protocol::Tcp | Protocol::Udp | Protocol::Http => None,
         };
         let connections = (0..arguments.connections)
             .map(|index| Connection::open(arguments, tls_config.as_ref(), Token(index), poll.registry()))
