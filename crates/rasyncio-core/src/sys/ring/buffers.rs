@@ -103,6 +103,12 @@ impl Buffers {
         }
     }
 
+    /// Gives the memory back and keeps the addresses, where the kernel may still write: nobody else will have them.
+    pub(super) fn abandon(&self) {
+        // SAFETY: the whole of our mapping, which nothing reads any more; what is written to it later is lost.
+        unsafe { libc::madvise(self.mapping.as_ptr(), MAPPED, libc::MADV_DONTNEED) };
+    }
+
     /// How many buffers the kernel has not filled yet.
     #[cfg(test)]
     pub(super) fn free(&self) -> usize {

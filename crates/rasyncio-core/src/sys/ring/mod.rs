@@ -94,8 +94,9 @@ pub(crate) struct Ring {
     buffers: ManuallyDrop<Buffers>,
     /// The thread that may use it; none has yet.
     owner: Option<ThreadId>,
-    /// How many requests the kernel has, those that only cancel not counted.
+    /// How many requests the kernel has, those that only cancel not counted; and how many of them receive.
     under_way: usize,
+    receiving: usize,
     /// In a forked child the ring is still the parent's.
     generation: u32,
 }
@@ -112,7 +113,8 @@ impl Ring {
         builder.setup_r_disabled().setup_submit_all().setup_clamp().setup_cqsize(COMPLETIONS);
         let uring = ManuallyDrop::new(builder.build(SUBMISSIONS)?);
         let buffers = ManuallyDrop::new(Buffers::new()?);
-        let ring = Self { uring, buffers, owner: None, under_way: 0, generation: fork::generation() };
+        let ring =
+            Self { uring, buffers, owner: None, under_way: 0, receiving: 0, generation: fork::generation() };
         ring.buffers.register(&ring.uring.submitter(), flags)?;
         ring.probe_entering()?;
         Ok(ring)
@@ -157,11 +159,12 @@ impl Ring {
     /// Appends what was completed. All of it: what did not find room in the queue is asked for again.
     pub(crate) fn take_completed(&mut self, completed: &mut Vec<Completed>) {
         loop {
-            let Self { uring, buffers, under_way, .. } = self;
+            let Self { uring, buffers, under_way, receiving, .. } = self;
             for entry in uring.completion() {
                 let completion = decode(&entry, buffers);
                 let ends = completion.key.kind != Kind::Cancel && !completion.more;
                 *under_way -= usize::from(ends);
+                *receiving -= usize::from(ends && completion.key.kind == Kind::Receive);
                 completed.push(completion);
             }
             if !self.has_overflown() || self.enter_once(0, Some(Duration::ZERO)).is_err() {
@@ -203,7 +206,10 @@ impl Ring {
             if unsafe { queue.push(&encode(*submission)) }.is_err() {
                 break;
             }
-            self.under_way += usize::from(matches!(submission, Submission::Start(..)));
+            if let Submission::Start(key, _) = submission {
+                self.under_way += 1;
+                self.receiving += usize::from(key.kind == Kind::Receive);
+            }
             waiting.pop_front();
         }
         queue.len()
@@ -259,10 +265,12 @@ impl Drop for Ring {
         }
         // SAFETY: this is its only drop, and nothing uses the ring afterwards.
         unsafe { ManuallyDrop::drop(&mut self.uring) };
-        // The kernel ends the rest by itself, some time. Until then the memory is lent to it.
-        if self.under_way == 0 || self.generation != fork::generation() {
+        if self.receiving == 0 || self.generation != fork::generation() {
             // SAFETY: as above, and the kernel has no request that could write to the memory.
             unsafe { ManuallyDrop::drop(&mut self.buffers) };
+        } else {
+            // Another thread has it still: the kernel ends its requests by itself, some time.
+            self.buffers.abandon();
         }
     }
 }

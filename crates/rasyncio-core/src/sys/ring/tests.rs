@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
 
 use super::buffers::{COUNT, SIZE};
 use super::*;
@@ -153,5 +154,26 @@ fn a_ring_belongs_to_the_thread_that_used_it_first() {
             });
         });
         assert!(!ring.is_ours() && ring.is_foreign());
+    }
+}
+
+#[test]
+fn a_ring_may_go_while_another_thread_has_requests_in_it() {
+    for mut ring in rings() {
+        let (mut near, far) = UnixStream::pair().expect("a pair");
+        let (giver, taker) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            let (far, ended) = (&far, ended);
+            scope.spawn(move || {
+                enter(&mut ring, [receive(far)]);
+                giver.send(ring).expect("a taker");
+                ended.recv().expect_err("only the end");
+            });
+            drop(taker.recv().expect("a ring"));
+            near.write_all(b"x").expect("room");
+            drop(end);
+        });
+        assert_eq!((&far).read(&mut [0; 4]).expect("what the ring did not take"), 1);
     }
 }
