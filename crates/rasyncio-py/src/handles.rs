@@ -33,7 +33,6 @@ pub(crate) struct Handle {
 }
 
 /// What a handle calls.
-#[derive(Default)]
 pub(crate) struct Call {
     /// None in a dead object only.
     event_loop: Option<Py<PyAny>>,
@@ -143,7 +142,10 @@ impl Handle {
     /// Lets go of everything.
     #[inline]
     fn empty(&self, py: Python<'_>) {
-        let Call { event_loop, callback, arguments, context, .. } = self.call.take(py);
+        let (event_loop, callback, arguments, context) = self.call.with(py, |call| {
+            call.cancelled = false;
+            (call.event_loop.take(), call.callback.take(), call.arguments.take(), call.context.take())
+        });
         drop(arguments.map(|arguments| arguments.into_bound(py)));
         for object in [callback, context, event_loop] {
             drop(object.map(|object| object.into_bound(py)));
@@ -331,6 +333,8 @@ pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
 }
 
 impl Recycle for Handle {
+    const KEPT: usize = recycle::MANY;
+
     #[inline]
     fn is_recyclable(this: &Bound<'_, Self>) -> bool {
         this.get().is_simple(this.py())

@@ -98,6 +98,7 @@ mod _rasyncio {
         crate::ffi::slots::install_await::<Task>(py);
         crate::ffi::slots::install_await::<GatheringFuture>(py);
         crate::ffi::recycle::install::<Future>(py);
+        crate::ffi::recycle::install::<Task>(py);
         crate::ffi::recycle::install::<FutureIter>(py);
         crate::ffi::slots::install_next::<FutureIter>(py);
         crate::ffi::slots::install_send::<FutureIter>(py);

@@ -112,7 +112,8 @@ impl<'py> Arguments<'_, 'py> {
         Ok((bound, PyTuple::new(self.py, rest)?))
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "with the parameters known it is next to nothing")]
     fn fill<const N: usize>(&self, parameters: &Parameters<N>) -> PyResult<Values<'_, 'py, N>> {
         let mut bound = [None; N];
         let given = self.positional.min(parameters.positional);
@@ -120,22 +121,33 @@ impl<'py> Arguments<'_, 'py> {
             *place = Some(self.value(index));
         }
         if let Some(names) = self.names {
-            for (index, name) in names.iter().enumerate() {
-                let name = name.cast_into::<PyString>()?;
-                let name = name.to_str()?;
-                let known = parameters.names.iter().position(|candidate| *candidate == name);
-                let place = known.and_then(|known| bound.get_mut(known));
-                match place {
-                    Some(place @ None) => *place = Some(self.value(self.positional + index)),
-                    Some(Some(_)) => return Err(wrong(parameters, "multiple values for", name)),
-                    None => return Err(wrong(parameters, "an unexpected keyword", name)),
-                }
-            }
+            self.fill_named(parameters, names, &mut bound)?;
         }
         if bound.iter().take(parameters.required).any(Option::is_none) {
             return Err(missing(parameters, &bound));
         }
         Ok(bound)
+    }
+
+    #[inline(never)]
+    fn fill_named<'a, const N: usize>(
+        &'a self,
+        parameters: &Parameters<N>,
+        names: &Bound<'py, PyTuple>,
+        bound: &mut Values<'a, 'py, N>,
+    ) -> PyResult<()> {
+        for (index, name) in names.iter().enumerate() {
+            let name = name.cast_into::<PyString>()?;
+            let name = name.to_str()?;
+            let known = parameters.names.iter().position(|candidate| *candidate == name);
+            let place = known.and_then(|known| bound.get_mut(known));
+            match place {
+                Some(place @ None) => *place = Some(self.value(self.positional + index)),
+                Some(Some(_)) => return Err(wrong(parameters, "multiple values for", name)),
+                None => return Err(wrong(parameters, "an unexpected keyword", name)),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -68,8 +68,13 @@ pub(crate) trait Steps: Send + Sized + 'static {
     /// cost more than a whole step of a lock: so the same goes for it as for `end_at_once`.
     #[inline]
     fn quick<'py>(&mut self, py: Python<'py>, is_first: bool) -> Quick<'py> {
-        let ended = if is_first { self.end_at_once(py) } else { None };
-        ended.map_or(Quick::Declined, |sent| Quick::of(py, sent))
+        if !is_first {
+            return Quick::Declined;
+        }
+        match self.end_at_once(py) {
+            Some(sent) => Quick::of(py, sent),
+            None => Quick::Declined,
+        }
     }
 
     /// The first step, for a machine inside of another one.

@@ -12,6 +12,9 @@ pub(crate) trait Recycle: PyTypeInfo + Sized {
     /// Whether the class has a finalizer. An object whose finalizer ran once would never have it run again, so it is not recycled.
     const HAS_FINALIZER: bool = false;
 
+    /// How many dead objects are kept.
+    const KEPT: usize = FEW;
+
     /// Whether this dying object may be used again; one that may not gets the destructor that its class had before.
     #[inline]
     fn is_recyclable(this: &Bound<'_, Self>) -> bool {
@@ -92,7 +95,9 @@ unsafe extern "C" fn dealloc<T: Recycle>(object: *mut ffi::PyObject) {
     let this = unsafe { this.cast_unchecked::<T>() };
     // SAFETY: the object is whole, and of a class that the collector knows.
     let is_fresh = || !T::HAS_FINALIZER || unsafe { ffi::PyObject_GC_IsFinalized(object) } == 0;
-    if !is_plain::<T>(py, object) || !T::is_recyclable(this) || !is_fresh() {
+    let has_room =
+        || cfg!(not(Py_GIL_DISABLED)) && T::bin().objects.with(py, |objects| objects.len() < T::KEPT);
+    if !has_room() || !is_plain::<T>(py, object) || !T::is_recyclable(this) || !is_fresh() {
         if let Some(original) = T::bin().destructor.get() {
             // SAFETY: the destructor that this class had before.
             unsafe { original(object) };
@@ -103,21 +108,7 @@ unsafe extern "C" fn dealloc<T: Recycle>(object: *mut ffi::PyObject) {
     unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
     clear_weak_references::<T>(py, object);
     T::empty(this);
-    let kept = cfg!(not(Py_GIL_DISABLED))
-        && T::bin().objects.with(py, |objects| {
-            let has_room = objects.len() < KEPT;
-            if has_room {
-                objects.push(Dead(object));
-            }
-            has_room
-        });
-    if kept {
-        return;
-    }
-    if let Some(original) = T::bin().destructor.get() {
-        // SAFETY: the destructor that PyO3 made for exactly this class.
-        unsafe { original(object) };
-    }
+    T::bin().objects.with(py, |objects| objects.push(Dead(object)));
 }
 
 /// Whether the object is of this very class, no subclass, and nobody gave it attributes of its own.
@@ -164,4 +155,7 @@ unsafe extern "C" {
 }
 
 /// As many as the interpreter keeps of its own future iterators.
-const KEPT: usize = 255;
+const FEW: usize = 255;
+
+/// For what a program makes a thousand of before the first is used.
+pub(crate) const MANY: usize = 1024;

@@ -338,6 +338,7 @@ impl FastMethod for SetResult {
     const NAME: &'static CStr = c"set_result";
     const DOCUMENTATION: &'static CStr = c"set_result($self, result, /)\n--\n\n\
         Ends with `result`. Raises InvalidStateError when it is done already.";
+    const IS_LIGHT: bool = true;
 
     #[inline]
     fn call<'py>(this: &Bound<'py, Future>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {

@@ -432,7 +432,7 @@ impl Recycle for Future {
     fn empty(this: &Bound<'_, Self>) {
         let py = this.py();
         this.get().release_state(py);
-        drop(this.get().state.replace(py, FutureState::uninitialised()));
+        this.get().state.with(py, FutureState::reset);
     }
 
     fn bin() -> &'static Bin {

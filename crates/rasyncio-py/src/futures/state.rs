@@ -139,6 +139,14 @@ impl FutureState {
         }
     }
 
+    /// Makes the state of a future that holds nothing any more that of one which is not initialised.
+    #[inline]
+    pub(crate) fn reset(&mut self) {
+        debug_assert!(self.outcome.is_none() && self.extra.is_none(), "it holds nothing");
+        self.status = Status::Pending;
+        (self.failed, self.log_traceback, self.blocking) = (false, false, false);
+    }
+
     pub(crate) fn extra(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
     }

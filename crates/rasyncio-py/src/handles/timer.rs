@@ -192,6 +192,8 @@ impl TimerHandle {
 }
 
 impl Recycle for TimerHandle {
+    const KEPT: usize = recycle::MANY;
+
     #[inline]
     fn is_recyclable(this: &Bound<'_, Self>) -> bool {
         this.as_super().get().is_simple(this.py())

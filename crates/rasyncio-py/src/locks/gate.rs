@@ -218,6 +218,7 @@ struct Leaving<G> {
 }
 
 impl<G: Held> Steps for Leaving<G> {
+    #[inline]
     fn step<'py>(&mut self, py: Python<'py>, _resume: Resume) -> Sent<'py> {
         returned(py, G::release(self.gate.bind(py)))
     }
@@ -321,6 +322,7 @@ pub(super) fn begin_acquire(owner: &Bound<'_, PyAny>) -> PyResult<Delegate> {
 }
 
 /// How a step ends that has nothing to give back.
+#[inline]
 pub(super) fn returned(py: Python<'_>, outcome: PyResult<()>) -> Sent<'_> {
     match outcome {
         Ok(()) => Sent::Returned(py.None().into_bound(py)),

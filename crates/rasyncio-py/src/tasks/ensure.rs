@@ -34,6 +34,9 @@ pub(crate) fn is_coroutine(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     if send::is_coroutine(object) || object.is_exact_instance_of::<Coroutine>() {
         return Ok(true);
     }
+    if as_future(object).is_some() {
+        return Ok(false);
+    }
     stdlib(object.py()).coroutines.iscoroutine.bind(object.py()).call1((object,))?.is_truthy()
 }
 

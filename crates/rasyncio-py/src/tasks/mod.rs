@@ -48,9 +48,10 @@ use crate::ffi::cell::GilCell;
 use crate::ffi::context;
 use crate::ffi::finalize::{Finalize, Released};
 use crate::ffi::functions;
+use crate::ffi::recycle::{self, Bin, Recycle};
 use crate::ffi::slots::AwaitSlot;
 use crate::futures::Future;
-use crate::futures::state::Status;
+use crate::futures::state::{FutureState, Status};
 
 /// A coroutine that the event loop runs, made by `create_task()`.
 ///
@@ -148,13 +149,24 @@ impl Task {
         context: Py<PyAny>,
     ) -> PyResult<Bound<'py, Self>> {
         let py = event_loop.py();
-        let future = Future::pending(event_loop.clone().into_any().unbind());
-        if event_loop.get().is_debug(py) {
-            future.initialise(event_loop.as_any())?;
-        }
         let state = TaskState::of(coroutine, Name::of(name)?, context);
-        let task = Self { state: GilCell::new(state) };
-        Bound::new(py, PyClassInitializer::from(future).add_subclass(task))
+        let task = recycle::make(
+            py,
+            (event_loop.clone().into_any().unbind(), state),
+            |this: &Bound<'py, Self>, (owner, state)| {
+                this.as_super().get().state.with(py, |future| future.event_loop = Some(owner));
+                let empty = this.get().state.replace(py, state);
+                debug_assert!(empty.coroutine.is_none(), "a dead object holds nothing");
+            },
+            |(owner, state)| {
+                PyClassInitializer::from(Future::pending(owner))
+                    .add_subclass(Self { state: GilCell::new(state) })
+            },
+        )?;
+        if event_loop.get().is_debug(py) {
+            task.as_super().get().initialise(event_loop.as_any())?;
+        }
+        Ok(task)
     }
 
     /// The context that a task was given, or else a copy of the current one.
@@ -279,7 +291,9 @@ impl Finalize for Task {
             let name = std::mem::replace(&mut state.name, Name::Number(0));
             (state.coroutine.take(), state.context.take(), state.waiter.take(), name)
         });
-        drop(name);
+        if let Name::Text(name) = name {
+            drop(name.into_bound(py));
+        }
         drop(coroutine.map(|coroutine| coroutine.into_bound(py)));
         drop(context.map(|context| context.into_bound(py)));
         drop(waiter.map(|waiter| waiter.into_bound(py)));
@@ -290,6 +304,32 @@ impl Finalize for Task {
     fn destructor() -> &'static OnceLock<ffi::destructor> {
         static DESTRUCTOR: OnceLock<ffi::destructor> = OnceLock::new();
         &DESTRUCTOR
+    }
+}
+
+impl Recycle for Task {
+    const HAS_FINALIZER: bool = true;
+    const KEPT: usize = recycle::MANY;
+
+    #[inline]
+    fn is_recyclable(this: &Bound<'_, Self>) -> bool {
+        !Self::has_last_words(this)
+    }
+
+    #[inline]
+    fn empty(this: &Bound<'_, Self>) {
+        let py = this.py();
+        Self::release(this);
+        this.as_super().get().state.with(py, FutureState::reset);
+        this.get().state.with(py, |state| {
+            (state.must_cancel, state.log_destroy_pending, state.cancel_requests) = (false, false, 0);
+            state.slot = None;
+        });
+    }
+
+    fn bin() -> &'static Bin {
+        static BIN: Bin = Bin::new();
+        &BIN
     }
 }
 
