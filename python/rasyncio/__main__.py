@@ -4,6 +4,8 @@
 ``__main__``, tracebacks, exit status. Started bare, it is the shell of ``python -m asyncio``.
 """
 
+import asyncio
+import asyncio.unix_events
 import builtins
 import importlib.machinery
 import io
@@ -183,12 +185,22 @@ def load(arguments: list[str]) -> tuple[types.CodeType, dict[str, object]]:
     return load_container(kind) if is_importable(kind) else load_script(kind)
 
 
+def replace_selector_loop() -> None:
+    """Have the class by which frameworks ask for a loop be ours too, as uvicorn does.
+
+    ``install()`` leaves it: a program that knows of rasyncio has asyncio's loop by this name.
+    """
+    for module in (asyncio, asyncio.unix_events):
+        setattr(module, "SelectorEventLoop", rasyncio.EventLoop)  # noqa: B010
+
+
 def main() -> None:
     """Take the launcher's own part off ``sys.argv`` and run the rest."""
     arguments = sys.argv[1:]
     if arguments and arguments[0] in ("-h", "--help"):
         usage(0)
     rasyncio.install()
+    replace_selector_loop()
     execute(*load(arguments))
 
 

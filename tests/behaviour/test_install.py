@@ -323,7 +323,7 @@ def test_rasyncio_in_place_of_asyncio_runs_a_program(program: Program) -> None:
 
 
 def test_asyncio_s_own_loop_works_under_install(program: Program) -> None:
-    """uvicorn asks for it by its class."""
+    """A program may ask for it by its class."""
     assert (
         program("""
         import os, tempfile

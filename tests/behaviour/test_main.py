@@ -294,6 +294,29 @@ def test_the_program_runs_on_our_loop(both: Both, tmp_path: Path) -> None:
     assert ours == (0, "['rasyncio', 'rasyncio', 'rasyncio']\n", "")
 
 
+def test_who_asks_for_a_loop_by_its_class_gets_ours(both: Both, tmp_path: Path) -> None:
+    """As uvicorn does."""
+    write(
+        tmp_path,
+        "script.py",
+        """
+        import asyncio
+        from asyncio.unix_events import SelectorEventLoop
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            print(isinstance(loop, asyncio.SelectorEventLoop), isinstance(loop, SelectorEventLoop))
+            print(type(loop) is type(asyncio.new_event_loop()), type(loop).__module__)
+
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            runner.run(main())
+        """,
+    )
+    expected, ours = both("script.py")
+    assert expected == (0, "True True\nTrue asyncio.unix_events\n", "")
+    assert ours == (0, "True True\nTrue rasyncio\n", "")
+
+
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_help_says_how_to_use_it(tmp_path: Path, option: str) -> None:
     status, output, errors = launch(["-m", "rasyncio"], [option], tmp_path)

@@ -174,6 +174,8 @@ def test_what_is_known_of_a_connection(run: Any, side: str) -> None:
             assert type(known("ssl_object")) is ssl.SSLObject
             assert known("sslcontext") is context
             assert known("ssl_object").context is context
+            # Where libraries look for it that hold connections of either kind.
+            assert transport._ssl_protocol._sslcontext is context  # type: ignore[attr-defined]
             assert known("cipher") == known("ssl_object").cipher()
             assert known("compression") is None
             if side == "client":

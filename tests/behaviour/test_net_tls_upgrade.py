@@ -199,6 +199,23 @@ def test_an_upgrade_that_is_over_before_it_began(loop: Any, run: Any) -> None:
         run(main())
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio 3.11 waits for ever here, and so do we")
+@pytest.mark.parametrize("side", SIDES)
+def test_a_transport_that_is_closing_cannot_be_upgraded_any_more(loop: Any, run: Any, side: str) -> None:
+    """aiohttp asks for this None."""
+
+    async def main() -> None:
+        protocol = Recorder()
+        plain, sock = await transport_to_peer(protocol)
+        plain.close()
+        assert await soon(loop.start_tls(plain, protocol, **options_of(side))) is None
+        assert await in_thread(receive_to_end, sock) == b""
+        sock.close()
+
+    with no_socket_left():
+        run(main())
+
+
 async def upgrade_streams(
     streams: Any, address: Any, first: bytes
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

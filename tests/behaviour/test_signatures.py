@@ -70,6 +70,22 @@ OF_NO_CONCERN = {
 }
 
 
+SPECIAL = {"__aenter__", "__aexit__", "__anext__"}
+# The interpreter calls built-in methods faster than what can say that it is a coroutine function.
+CALLED_ALL_THE_TIME = {
+    f"{name}.{method}"
+    for names, methods in (
+        (("Lock", "Semaphore", "BoundedSemaphore"), ("__aenter__", "__aexit__", "acquire")),
+        (("Condition",), ("__aenter__", "__aexit__", "wait")),
+        (("Event",), ("wait",)),
+        (("Queue", "PriorityQueue", "LifoQueue"), ("get", "put")),
+        (("Timeout",), ("__aenter__", "__aexit__")),
+    )
+    for name in names
+    for method in methods
+}
+
+
 @dataclass(frozen=True)
 class Replaced:
     """A public name that `install()` replaces: what asyncio has there, and what we do."""
@@ -178,6 +194,26 @@ def test_every_method_of_a_class_has_the_signature_of_asyncios(pair: Replaced) -
         if callable(theirs):
             found += differences(name, theirs, ours, bound=False)
     assert found == []
+
+
+def test_what_asyncio_has_as_async_def_is_a_coroutine_function() -> None:
+    """Frameworks ask for it, and `unittest.mock`."""
+    found = {}
+    for pair in REPLACED:
+        names = public(pair.theirs) | SPECIAL if isinstance(pair.theirs, type) else set()
+        things = {pair.place: (pair.theirs, pair.ours)} | {
+            f"{pair.place}.{name}": (getattr(pair.theirs, name), getattr(pair.ours, name))
+            for name in names
+            if hasattr(pair.theirs, name)
+        }
+        for place, (theirs, ours) in things.items():
+            expected = inspect.iscoroutinefunction(theirs)
+            if ".".join(place.split(".")[-2:]) in CALLED_ALL_THE_TIME:
+                assert expected
+                expected = False
+            if inspect.iscoroutinefunction(ours) is not expected:
+                found[place] = ours
+    assert found == {}
 
 
 @asynccontextmanager
@@ -315,6 +351,27 @@ def test_every_method_of_an_object_has_the_signature_of_asyncios(faces: tuple[st
     for name in set(theirs.methods) - VAIN.get(kind, set()):
         found += differences(name, theirs.methods[name], ours.methods[name])
     assert found == []
+
+
+def test_every_coroutine_method_of_an_object_is_known_as_one(faces: tuple[str, Face, Face]) -> None:
+    kind, theirs, ours = faces
+    is_one = inspect.iscoroutinefunction
+    names = set(theirs.methods) - VAIN.get(kind, set())
+    assert {name for name in names if is_one(theirs.methods[name]) is not is_one(ours.methods[name])} == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("TaskGroup", ()), ("Timeout", (None,)), ("Runner", ()), ("StreamReader", ())]
+)
+def test_an_object_counts_as_one_of_asyncios_class_and_of_a_subclass_as_itself(
+    name: str, arguments: tuple[Any, ...], loop: asyncio.AbstractEventLoop
+) -> None:
+    keywords = {"loop": loop} if name == "StreamReader" else {}
+    ours, theirs = getattr(rasyncio, name), getattr(asyncio, name)
+    assert isinstance(ours(*arguments, **keywords), ours) and isinstance(ours(*arguments, **keywords), theirs)
+    derived = type("Derived", (ours,), {})
+    made = derived(*arguments, **keywords)
+    assert made.__class__ is derived and isinstance(made, ours) and not isinstance(made, theirs)
 
 
 def test_every_method_of_the_abstract_loop_is_our_own() -> None:

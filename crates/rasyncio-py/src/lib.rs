@@ -121,7 +121,8 @@ mod _rasyncio {
         crate::taskgroups::add(py)?;
         crate::streams::add_methods(py)?;
         crate::policy::add_classes(module)?;
-        name_classes(module)
+        name_classes(module)?;
+        crate::coroutines::adopt(module)
     }
 
     /// The interpreter's messages show a class by the name it was given, which PyO3 makes `module.Class`; asyncio's are just `Class`.

@@ -9,7 +9,7 @@ use pyo3::types::{PyCFunction, PyDict};
 
 use crate::exceptions::{self, Raised};
 use crate::install;
-use crate::interop::stdlib;
+use crate::interop::{shown_class, stdlib};
 use crate::policy;
 
 /// Runs several coroutines on one loop, one after the other; a context manager.
@@ -65,6 +65,12 @@ impl Runner {
         loop_factory: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         Self::make(py, debug, loop_factory)
+    }
+
+    /// asyncio's class, so that `isinstance` finds it there. A class that derives from ours is only itself.
+    #[getter]
+    fn __class__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        shown_class(this.as_any())
     }
 
     fn __enter__(this: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {

@@ -18,6 +18,7 @@ use crate::ffi::cell::GilCell;
 use crate::ffi::methods::{self, Arguments, FastMethod};
 use crate::futures::Future;
 use crate::futures::callback::DoneAction;
+use crate::interop::shown_class;
 use crate::tasks::{self, ByAddress, Ended};
 
 /// An asynchronous context manager that waits for the tasks started in it.
@@ -212,6 +213,12 @@ impl TaskGroup {
     #[new]
     fn new() -> Self {
         Self { state: GilCell::default() }
+    }
+
+    /// asyncio's class, so that `isinstance` finds it there. A class that derives from ours is only itself.
+    #[getter]
+    fn __class__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        shown_class(this.as_any())
     }
 
     fn _abort(&self, py: Python<'_>) -> PyResult<()> {

@@ -18,7 +18,7 @@ use crate::ffi::call::attached;
 use crate::ffi::cell::GilCell;
 use crate::ffi::recycle::{self, Bin, Recycle};
 use crate::ffi::{functions, methods};
-use crate::interop::stdlib;
+use crate::interop::{shown_class, stdlib};
 use crate::tasks::{self, running_loop};
 
 /// An asynchronous context manager that ends its block with TimeoutError at a deadline; made by `timeout()` and `timeout_at()`.
@@ -339,6 +339,12 @@ impl Timeout {
     #[pyo3(signature = (when))]
     fn new(when: &Bound<'_, PyAny>) -> Self {
         Self::with_deadline(When::of(Some(when)))
+    }
+
+    /// asyncio's class, so that `isinstance` finds it there. A class that derives from ours is only itself.
+    #[getter]
+    fn __class__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        shown_class(this.as_any())
     }
 
     /// The deadline, or None.

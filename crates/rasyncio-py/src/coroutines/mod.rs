@@ -24,7 +24,7 @@ use pyo3::prelude::*;
 
 pub(crate) use body::{Held, wait_for, wait_holding};
 pub(crate) use delegate::Delegate;
-pub(crate) use function::CoroutineFunction;
+pub(crate) use function::{CoroutineFunction, adopt};
 pub(crate) use methods::thrown;
 
 use crate::ffi::cell::GilCell;

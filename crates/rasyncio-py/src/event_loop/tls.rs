@@ -227,7 +227,9 @@ impl Upgrade {
 
     fn finish(self, py: Python<'_>, outcome: PyResult<Py<PyAny>>) -> PyResult<Py<PyAny>> {
         let Err(error) = outcome else {
-            return Ok(self.tls.into_any());
+            // asyncio: a transport that was closed in order before it could be upgraded gives None.
+            let is_settled = self.tls.bind(py).get().is_settled(py);
+            return Ok(if is_settled { self.tls.into_any() } else { py.None() });
         };
         if self.tls.bind(py).get().is_orphaned() {
             return Err(error);

@@ -54,6 +54,11 @@ impl Vectorcall {
     pub(crate) fn of<F: Function>() -> Self {
         Self { function: vectorcall_trampoline::<F> }
     }
+
+    /// Calls what the object stands for.
+    pub(super) fn through(function: ffi::vectorcallfunc) -> Self {
+        Self { function }
+    }
 }
 
 /// Makes the objects of `T`'s class callable through their field, which `field` gives; `example` is any of them.

@@ -27,7 +27,7 @@ pub(crate) struct Primitives {
     pub(crate) queue_shut_down: Option<Py<PyType>>,
     pub(crate) heappush: Py<PyAny>,
     pub(crate) heappop: Py<PyAny>,
-    /// What stands in asyncio's place of our primitives and queues, by name.
+    /// What stands in asyncio's place of our primitives, queues, groups, timeouts and runners, by name.
     classes: Vec<(&'static str, Py<PyAny>)>,
 }
 
@@ -112,10 +112,8 @@ pub(crate) struct Coroutines {
     pub(crate) class: Py<PyAny>,
     pub(crate) iscoroutine: Py<PyAny>,
     pub(crate) iscoroutinefunction: Py<PyAny>,
-    /// What marks an object as a coroutine function to `inspect`, from 3.12.
-    pub(crate) inspect_mark: Option<Py<PyAny>>,
-    /// And to asyncio.
-    pub(crate) asyncio_mark: Py<PyAny>,
+    /// `types.FunctionType`.
+    pub(crate) function_class: Py<PyAny>,
     /// The code of asyncio's eager task factories, by which libraries tell them; they came with 3.12.
     pub(crate) eager_factory_code: Option<Py<PyAny>>,
     /// `types.CellType`.
@@ -177,7 +175,7 @@ impl Primitives {
         })
     }
 
-    /// asyncio's class of a primitive or queue, e.g. `Lock`.
+    /// asyncio's class of that name, e.g. `Lock`.
     pub(crate) fn class_of<'py>(&self, py: Python<'py>, name: &str) -> Option<Bound<'py, PyAny>> {
         let found = self.classes.iter().find(|(known, _)| *known == name);
         found.map(|(_, class)| class.bind(py).clone())
@@ -234,11 +232,7 @@ impl Shows {
 
 impl Coroutines {
     pub(super) fn load(py: Python<'_>) -> PyResult<Self> {
-        let (inspect, coroutines) = (py.import("inspect")?, py.import("asyncio.coroutines")?);
-        let mark = match inspect.getattr_opt("_is_coroutine_mark")? {
-            Some(mark) => Some(mark),
-            None => inspect.getattr_opt("_is_coroutine_marker")?,
-        };
+        let coroutines = py.import("asyncio.coroutines")?;
         // The public name warns from 3.14 on.
         let is_function = if cfg!(Py_3_14) { "_iscoroutinefunction" } else { "iscoroutinefunction" };
         let types = py.import("types")?;
@@ -253,8 +247,7 @@ impl Coroutines {
             cell_class: types.getattr("CellType")?.unbind(),
             iscoroutine: coroutines.getattr("iscoroutine")?.unbind(),
             iscoroutinefunction: coroutines.getattr(is_function)?.unbind(),
-            inspect_mark: mark.map(Bound::unbind),
-            asyncio_mark: coroutines.getattr("_is_coroutine")?.unbind(),
+            function_class: types.getattr("FunctionType")?.unbind(),
         })
     }
 }
@@ -285,7 +278,7 @@ impl CallGraph {
     }
 }
 
-const PRIMITIVES: [(&str, &str); 9] = [
+const PRIMITIVES: [(&str, &str); 12] = [
     ("asyncio.locks", "Lock"),
     ("asyncio.locks", "Event"),
     ("asyncio.locks", "Condition"),
@@ -295,4 +288,7 @@ const PRIMITIVES: [(&str, &str); 9] = [
     ("asyncio.queues", "Queue"),
     ("asyncio.queues", "PriorityQueue"),
     ("asyncio.queues", "LifoQueue"),
+    ("asyncio.runners", "Runner"),
+    ("asyncio.taskgroups", "TaskGroup"),
+    ("asyncio.timeouts", "Timeout"),
 ];

@@ -255,6 +255,11 @@ impl TlsTransport {
     }
 
     #[getter]
+    fn _sslcontext(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Ok(self.security(py)?.context.clone_ref(py))
+    }
+
+    #[getter]
     fn _app_reading_paused(&self, py: Python<'_>) -> bool {
         !self.is_reading(py)
     }

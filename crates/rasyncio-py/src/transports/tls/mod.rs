@@ -250,6 +250,11 @@ impl TlsTransport {
         self.event_loop.get().check_usable().is_err()
     }
 
+    /// Whether there was a handshake: the carrier was not gone before it.
+    pub(crate) fn is_settled(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.settled.is_some())
+    }
+
     /// Puts plain bytes that were received before under the first that the carrier brings: they belong to the handshake.
     pub(crate) fn feed_early(&self, py: Python<'_>, cipher_text: &[u8]) -> PyResult<()> {
         self.security(py)?.engine.feed(py, cipher_text)
