@@ -65,6 +65,12 @@ IMPLEMENTATIONS = (
     Implementation("rasyncio", "rasyncio", {"RASYNCIO_BACKEND": BACKEND}),
 )
 
+# What is about TLS runs once more, with records read and written by Python's methods: elsewhere OpenSSL is
+# called without Python, if this interpreter's build allows it.
+TLS_BY_METHODS = Implementation(
+    "rasyncio-tls-python", "rasyncio", {"RASYNCIO_BACKEND": BACKEND, "RASYNCIO_TLS": "python"}
+)
+
 MARKERS = (
     "rasyncio_only(reason): the behaviour has no counterpart in asyncio, so the oracle is left out",
     "hang_limit(seconds): how long this test may take before the run is ended with a traceback",
@@ -109,6 +115,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "implementation" not in metafunc.fixturenames:
         return
     rows = [row for row in IMPLEMENTATIONS if row.id in selected_ids(metafunc)]
+    if "_tls_" in f"{metafunc.definition.path.stem}_" and any(not row.is_oracle for row in rows):
+        rows.append(TLS_BY_METHODS)
     metafunc.parametrize("implementation", rows, ids=[row.id for row in rows], indirect=True)
     if "streams" in metafunc.fixturenames:
         names = [row.module_name for row in IMPLEMENTATIONS if row.id in selected_ids(metafunc)]

@@ -18,6 +18,7 @@ CORE_ROOMS: Table = {
     "clock": {"sys"},
     "file": {"sys"},
     "fork": {"sys"},
+    "library": {"sys"},
     "net": {"sys"},
     "pipe": {"sys"},
     "signal": {"sys"},

@@ -10,6 +10,7 @@
 //! - [`net`]: addresses, names, socket options, the order of connecting, the pause of a starved listener.
 //! - [`pipe`]: what can be read and written like a pipe.
 //! - [`file`]: sending files to sockets.
+//! - [`library`]: what a shared library that is loaded offers.
 //! - [`signal`]: the pipe that a signal handler writes to.
 //! - [`process`]: a child process, from its start until it has ended.
 //! - [`fork`]: tells whether this process is still the one that made the loop.
@@ -21,6 +22,7 @@ pub mod buffer;
 pub mod clock;
 pub mod file;
 pub mod fork;
+pub mod library;
 pub mod net;
 pub mod pipe;
 pub mod process;

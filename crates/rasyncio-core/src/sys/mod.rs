@@ -6,6 +6,7 @@
 //! - `epoll`: the kernel's list of watched descriptors.
 //! - `file`: regular files, and sending them to sockets.
 //! - `fork`: counts forks.
+//! - `library`: shared libraries that are loaded.
 //! - `pipe`: pipes, and what is read and written like one.
 //! - `resolver`: names to addresses and back.
 //! - `ring`: the rings of `io_uring`.
@@ -26,6 +27,7 @@ pub(crate) mod datagram;
 pub(crate) mod epoll;
 pub(crate) mod file;
 pub(crate) mod fork;
+pub(crate) mod library;
 pub(crate) mod pipe;
 pub(crate) mod process;
 pub(crate) mod resolver;

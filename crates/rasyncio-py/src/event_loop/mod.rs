@@ -166,6 +166,8 @@ pub(crate) struct Loop {
     scratch: GilCell<Vec<u8>>,
     /// The same for datagrams.
     datagrams: GilCell<Option<Datagrams>>,
+    /// The same for what TLS decrypts.
+    plain_text: GilCell<Vec<u8>>,
     closed: AtomicBool,
     stopping: AtomicBool,
     debug: AtomicBool,
@@ -206,6 +208,7 @@ impl Loop {
             starved: GilCell::default(),
             unflushed: GilCell::default(),
             scratch: GilCell::new(Vec::new()),
+            plain_text: GilCell::new(Vec::new()),
             datagrams: GilCell::default(),
             closed: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -355,10 +358,19 @@ impl Loop {
 
     /// Lends the memory that received bytes land in. `action` may call Python.
     pub(crate) fn with_scratch<R>(&self, py: Python<'_>, action: impl FnOnce(&mut [u8]) -> R) -> R {
-        let mut scratch = self.scratch.take(py);
-        scratch.resize(Self::SCRATCH_SIZE, 0);
-        let result = action(&mut scratch);
-        self.scratch.replace(py, scratch);
+        Self::with_memory(py, &self.scratch, action)
+    }
+
+    /// Lends the memory that TLS decrypts to, beside the other. `action` may call Python.
+    pub(crate) fn with_plain_text<R>(&self, py: Python<'_>, action: impl FnOnce(&mut [u8]) -> R) -> R {
+        Self::with_memory(py, &self.plain_text, action)
+    }
+
+    fn with_memory<R>(py: Python<'_>, place: &GilCell<Vec<u8>>, action: impl FnOnce(&mut [u8]) -> R) -> R {
+        let mut memory = place.take(py);
+        memory.resize(Self::SCRATCH_SIZE, 0);
+        let result = action(&mut memory);
+        place.replace(py, memory);
         result
     }
 

@@ -2,7 +2,10 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCFunction, PyType};
+
+use crate::ffi::openssl::OpenSsl;
 
 /// Names and addresses, as Python's socket module has them.
 pub(crate) struct Resolver {
@@ -72,9 +75,19 @@ pub(crate) struct Ssl {
     /// What all of its transports say that they are.
     pub(crate) transport_class: Py<PyAny>,
     module: Py<PyAny>,
+    openssl: PyOnceLock<Option<OpenSsl>>,
 }
 
 impl Ssl {
+    /// OpenSSL itself, if it can be called without Python.
+    pub(crate) fn openssl(&'static self, py: Python<'_>) -> Option<&'static OpenSsl> {
+        let find = || {
+            let module = py.import("_ssl").ok()?;
+            OpenSsl::find(&module).ok().flatten()
+        };
+        self.openssl.get_or_init(py, find).as_ref()
+    }
+
     pub(super) fn load(py: Python<'_>) -> PyResult<Self> {
         let ssl = py.import("ssl")?;
         let take = |name: &str| -> PyResult<Py<PyAny>> { Ok(ssl.getattr(name)?.unbind()) };
@@ -89,6 +102,7 @@ impl Ssl {
             certificate_error: take("CertificateError")?,
             transport_class: py.import("asyncio.sslproto")?.getattr("_SSLProtocolTransport")?.unbind(),
             module: ssl.clone().into_any().unbind(),
+            openssl: PyOnceLock::new(),
         })
     }
 

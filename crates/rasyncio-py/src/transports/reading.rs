@@ -84,14 +84,15 @@ impl TcpTransport {
         let tls = protocol.cast_exact::<TlsTransport>()?;
         let received = event_loop.get().with_scratch(py, |scratch| {
             let received = event_loop.get().with_reactor(py, |reactor| reactor.receive(token, scratch))?;
-            if let Ok(count) = &received {
-                tls.get().feed(py, &scratch[..*count])?;
-            }
-            PyResult::Ok(received)
+            // Nobody else needs the memory before this is done: a connection reads once a turn.
+            PyResult::Ok(received.map(|count| match count {
+                0 => None,
+                count => Some(TlsTransport::receive(tls, &scratch[..count])),
+            }))
         })?;
         match received {
-            Ok(0) => Self::read_end(this, protocol),
-            Ok(_) => TlsTransport::on_fed(tls).or_else(|error| {
+            Ok(None) => Self::read_end(this, protocol),
+            Ok(Some(handled)) => handled.or_else(|error| {
                 // asyncio's TLS is a BufferedProtocol.
                 let message = "Fatal error: protocol.buffer_updated() call failed.";
                 Self::fatal_error(this, error, message)
@@ -205,7 +206,7 @@ impl TcpTransport {
 
 /// The reader that bytes are for, if the protocol and the reader are ours and plain.
 #[inline]
-fn reader_of<'py>(protocol: &Bound<'py, PyAny>) -> Option<Bound<'py, StreamReader>> {
+pub(super) fn reader_of<'py>(protocol: &Bound<'py, PyAny>) -> Option<Bound<'py, StreamReader>> {
     StreamReaderProtocol::reader_for(StreamReaderProtocol::plain(protocol)?)
 }
 

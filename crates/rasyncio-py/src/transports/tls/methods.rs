@@ -224,8 +224,7 @@ impl TlsTransport {
 
     /// The carrier received `data`.
     fn data_received(this: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        this.get().feed(this.py(), &any_block(data)?)?;
-        Self::on_fed(this)
+        Self::receive(this, &any_block(data)?)
     }
 
     /// The carrier's peer sends no more; returns whether the carrier stays open until the protocol has read everything.
@@ -277,6 +276,12 @@ impl TlsTransport {
     #[getter]
     fn _transport<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.carrier(py)
+    }
+
+    /// How records are read and written, as `RASYNCIO_TLS` names it.
+    #[getter]
+    fn _records(&self, py: Python<'_>) -> PyResult<&'static str> {
+        Ok(self.security(py)?.engine.path_name())
     }
 
     fn _check_handshake_timeout(this: &Bound<'_, Self>) -> PyResult<()> {

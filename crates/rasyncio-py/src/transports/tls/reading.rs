@@ -3,13 +3,15 @@
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyMemoryView, PySlice};
+use pyo3::types::PyBytes;
 
-use super::engine::{Outcome, RECORD};
+use super::engine::{Engine, Outcome, RECORD};
 use super::{Phase, TlsTransport, Told};
 use crate::ffi::call::{call_method_none, call_method_one};
 use crate::interop::{must_propagate, stdlib};
+use crate::streams::StreamReader;
 use crate::transports::direct::deliver;
+use crate::transports::reading::reader_of;
 
 /// How far reading got.
 enum Read {
@@ -21,15 +23,25 @@ enum Read {
     Part,
 }
 
+/// Who has the plain text.
+enum Taken<'py> {
+    Nothing,
+    /// The `StreamReader` that it is for, if that could take it; it is not told yet.
+    Put(PyResult<()>),
+    /// Nobody yet.
+    Copy(Bound<'py, PyBytes>),
+}
+
 impl TlsTransport {
-    /// Takes bytes of the carrier; `on_fed` does the rest, when nothing of the carrier's is lent any more.
+    /// Bytes of the carrier, which lends them.
     #[inline]
-    pub(in crate::transports) fn feed(&self, py: Python<'_>, cipher_text: &[u8]) -> PyResult<()> {
-        self.security(py)?.engine.feed(py, cipher_text)
+    pub(in crate::transports) fn receive(this: &Bound<'_, Self>, cipher_text: &[u8]) -> PyResult<()> {
+        let security = this.get().security(this.py())?;
+        security.engine.feed_and_run(this.py(), cipher_text, || Self::on_fed(this))
     }
 
     /// Bytes were fed.
-    pub(in crate::transports) fn on_fed(this: &Bound<'_, Self>) -> PyResult<()> {
+    pub(super) fn on_fed(this: &Bound<'_, Self>) -> PyResult<()> {
         match this.get().phase(this.py()) {
             Phase::Wrapped => Self::read_available(this),
             Phase::Handshake => Self::shake_hands(this),
@@ -116,37 +128,27 @@ impl TlsTransport {
         }
     }
 
-    /// The records that are there, as one `bytes`.
+    /// The records that are there, as many as the loop's memory takes.
     fn read_copy(this: &Bound<'_, Self>, protocol: &Bound<'_, PyAny>) -> PyResult<Read> {
         let py = this.py();
-        let security = this.get().security(py)?;
-        let engine = &security.engine;
-        let mut first: Option<Bound<'_, PyBytes>> = None;
-        let mut rest: Vec<Bound<'_, PyBytes>> = Vec::new();
-        let read = loop {
-            match engine.read(py) {
-                Ok(Outcome::Done(chunk)) => {
-                    let size = chunk.as_bytes().len();
-                    if size == 0 {
-                        break Ok(Read::Goodbye);
-                    }
-                    if first.is_none() {
-                        first = Some(chunk);
-                    } else {
-                        rest.push(chunk);
-                    }
-                    if !engine.may_have_more(py, size == RECORD)? {
-                        break Ok(Read::Everything);
-                    }
-                }
-                Ok(Outcome::WantsMore) => break Ok(Read::Everything),
-                // What came before it is good.
-                Err(error) => break Err(error),
-            }
-        };
-        if let Some(first) = first {
-            let data = if rest.is_empty() { first } else { joined(py, &first, &rest)? };
-            deliver(protocol, &data)?;
+        let own = this.get();
+        let security = own.security(py)?;
+        let reader = reader_of(protocol);
+        let (read, taken) = own.event_loop.get().with_plain_text(py, |memory| {
+            let (read, filled) = read_records(py, &security.engine, memory);
+            let plain_text = &memory[..filled];
+            // What came before a failure is good.
+            let taken = match &reader {
+                _ if plain_text.is_empty() => Taken::Nothing,
+                Some(reader) => Taken::Put(reader.get().put(py, plain_text)),
+                None => Taken::Copy(PyBytes::new(py, plain_text)),
+            };
+            (read, taken)
+        });
+        match (taken, &reader) {
+            (Taken::Copy(data), _) => deliver(protocol, &data)?,
+            (Taken::Put(put), Some(reader)) => put.and_then(|()| StreamReader::on_fed(reader))?,
+            (Taken::Put(_), None) | (Taken::Nothing, _) => {}
         }
         read
     }
@@ -164,14 +166,7 @@ impl TlsTransport {
         }
         let mut filled = 0;
         let read = loop {
-            let read = if filled == 0 {
-                engine.read_into(&memory, size)
-            } else {
-                // A view, as slicing a bytearray would give a copy.
-                let free = PySlice::new(py, signed(filled), signed(size), 1);
-                engine.read_into(&PyMemoryView::from(&memory)?.get_item(free)?, size - filled)
-            };
-            match read {
+            match engine.read_into(&memory, filled) {
                 Ok(Outcome::Done(0)) => break Ok(Read::Goodbye),
                 Ok(Outcome::Done(count)) => filled += count.min(size - filled),
                 Ok(Outcome::WantsMore) => break Ok(Read::Everything),
@@ -246,25 +241,24 @@ impl TlsTransport {
     }
 }
 
-fn joined<'py>(
-    py: Python<'py>,
-    first: &Bound<'py, PyBytes>,
-    rest: &[Bound<'py, PyBytes>],
-) -> PyResult<Bound<'py, PyBytes>> {
-    let pieces = std::iter::once(first).chain(rest);
-    let size = pieces.clone().map(|piece| piece.as_bytes().len()).sum();
-    PyBytes::new_with(py, size, |memory| {
-        let mut free = memory;
-        for piece in pieces {
-            let (place, behind) = free.split_at_mut(piece.as_bytes().len());
-            place.copy_from_slice(piece.as_bytes());
-            free = behind;
+/// Decrypts what is there into `memory`; how many bytes that were.
+fn read_records(py: Python<'_>, engine: &Engine, memory: &mut [u8]) -> (PyResult<Read>, usize) {
+    let mut filled = 0;
+    loop {
+        match engine.read(py, &mut memory[filled..]) {
+            Ok(Outcome::Done(0)) => return (Ok(Read::Goodbye), filled),
+            Ok(Outcome::Done(count)) => {
+                filled += count;
+                let full = count >= RECORD || filled == memory.len();
+                match engine.may_have_more(py, full) {
+                    Ok(true) if filled == memory.len() => return (Ok(Read::Part), filled),
+                    Ok(true) => {}
+                    Ok(false) => return (Ok(Read::Everything), filled),
+                    Err(error) => return (Err(error), filled),
+                }
+            }
+            Ok(Outcome::WantsMore) => return (Ok(Read::Everything), filled),
+            Err(error) => return (Err(error), filled),
         }
-        Ok(())
-    })
-}
-
-/// An offset in a buffer of Python's, which are never larger than `isize::MAX`.
-pub(super) fn signed(offset: usize) -> isize {
-    isize::try_from(offset).unwrap_or(isize::MAX)
+    }
 }

@@ -9,7 +9,6 @@ use pyo3::types::{PyBytes, PyMemoryView, PySlice, PyString};
 use rasyncio_core::buffer::WriteQueue;
 
 use super::engine::Outcome;
-use super::reading::signed;
 use super::{Encrypting, Phase, State, TlsTransport};
 use crate::exceptions::Report;
 use crate::ffi::call::{call_method_none, call_method_one};
@@ -30,7 +29,7 @@ enum Next {
 }
 
 /// What is encrypted in one go.
-enum Piece {
+pub(super) enum Piece {
     /// This part of a block.
     Part(PyBackedBytes, usize, usize),
     /// Several small blocks, put together.
@@ -121,8 +120,7 @@ impl TlsTransport {
         let security = own.security(py)?;
         let mut done = Vec::new();
         while let Some(piece) = own.state.with(py, |state| Piece::first_of(&state.writing.backlog, py)) {
-            let piece = piece.into_python(py)?;
-            let Outcome::Done(count) = security.engine.write(&piece)? else {
+            let Outcome::Done(count) = security.engine.write(py, piece)? else {
                 Self::hand_over(this)?;
                 return Ok(false);
             };
@@ -293,7 +291,14 @@ impl Piece {
         Some(Self::Joined(joined))
     }
 
-    fn into_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Joined(bytes) => bytes,
+            Self::Part(block, start, end) => &block[*start..*end],
+        }
+    }
+
+    pub(super) fn into_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         match self {
             Self::Joined(bytes) => Ok(PyBytes::new(py, &bytes).into_any()),
             Self::Part(block, start, end) => {
@@ -306,6 +311,11 @@ impl Piece {
             }
         }
     }
+}
+
+/// An offset in a buffer of Python's, which are never larger than `isize::MAX`.
+pub(super) fn signed(offset: usize) -> isize {
+    isize::try_from(offset).unwrap_or(isize::MAX)
 }
 
 /// Plain text that is encrypted and handed to the carrier in one go: enough that its overhead does not matter, few enough for the cache, and for
