@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 from harness.loop_rows import LoopRow
 
@@ -25,19 +26,18 @@ async def nested_100(operations: int) -> int:
     return operations
 
 
-async def eager_task(operations: int) -> int:
-    loop = asyncio.get_running_loop()
-    # Python 3.12 has it; before that, the row fails and says so.
-    loop.set_task_factory(asyncio.eager_task_factory)
-    try:
-        for _ in range(operations):
-            await asyncio.create_task(trivial())
-    finally:
-        loop.set_task_factory(None)
-    return operations
+ROWS = [LoopRow("nested_100", "nested", "switch", 100_000, nested_100)]
 
+if sys.version_info >= (3, 12):
 
-ROWS = [
-    LoopRow("nested_100", "nested", "switch", 100_000, nested_100),
-    LoopRow("eager_task", "tasks", "task", 300_000, eager_task),
-]
+    async def eager_task(operations: int) -> int:
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        try:
+            for _ in range(operations):
+                await asyncio.create_task(trivial())
+        finally:
+            loop.set_task_factory(None)
+        return operations
+
+    ROWS.append(LoopRow("eager_task", "tasks", "task", 300_000, eager_task))

@@ -172,6 +172,7 @@ def test_nothing_of_a_dead_handle_is_left_in_the_next_one(loop: Any, timed: bool
     second.cancel()
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="get_context() came with 3.12")
 def test_a_handle_tells_its_context(loop: Any) -> None:
     context = contextvars.copy_context()
     assert loop.call_soon(plain, context=context).get_context() is context
