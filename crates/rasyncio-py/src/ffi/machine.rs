@@ -68,13 +68,17 @@ pub(crate) trait Steps: Send + Sized + 'static {
     /// cost more than a whole step of a lock: so the same goes for it as for `end_at_once`.
     #[inline]
     fn quick<'py>(&mut self, py: Python<'py>, is_first: bool) -> Quick<'py> {
-        if !is_first {
-            return Quick::Declined;
+        if is_first && let Some(sent) = self.end_at_once(py) {
+            return Quick::of(py, sent);
         }
-        match self.end_at_once(py) {
-            Some(sent) => Quick::of(py, sent),
-            None => Quick::Declined,
-        }
+        if self.is_quick(py, is_first) { Quick::of(py, self.step(py, Resume::Next)) } else { Quick::Declined }
+    }
+
+    /// Whether `step` itself may be called by `quick`, when `end_at_once` has declined or this is not the first step.
+    #[inline]
+    fn is_quick(&self, py: Python<'_>, is_first: bool) -> bool {
+        let _ = (py, is_first);
+        false
     }
 
     /// The first step, for a machine inside of another one.

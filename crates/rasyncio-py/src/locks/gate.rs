@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 
 use super::boolean;
 use super::waiters::{LoopBound, Waiters};
-use crate::coroutines::{Coroutine, Delegate, Quick, Resume, Steps};
+use crate::coroutines::{Coroutine, Delegate, Resume, Steps};
 use crate::ffi::call::call_method_none;
 use crate::ffi::send::Sent;
 use crate::futures::waiting::Waiting;
@@ -120,15 +120,8 @@ impl<G: Gate> Steps for Pass<G> {
     }
 
     #[inline]
-    fn quick<'py>(&mut self, py: Python<'py>, is_first: bool) -> Quick<'py> {
-        if is_first {
-            if let Some(sent) = self.end_at_once(py) {
-                return Quick::of(py, sent);
-            }
-        } else if !self.waiting.as_ref().is_some_and(|waiting| waiting.has_result(py)) {
-            return Quick::Declined;
-        }
-        Quick::of(py, self.step(py, Resume::Next))
+    fn is_quick(&self, py: Python<'_>, is_first: bool) -> bool {
+        is_first || self.waiting.as_ref().is_some_and(|waiting| waiting.has_result(py))
     }
 
     #[inline]

@@ -4,7 +4,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use super::Queue;
-use crate::coroutines::{Quick, Resume, Steps};
+use crate::coroutines::{Resume, Steps};
 use crate::exceptions;
 use crate::ffi::send::Sent;
 use crate::futures::waiting::{self, Waiting};
@@ -168,15 +168,8 @@ impl<S: Side + Send + 'static> Steps for Exchange<S> {
     }
 
     #[inline]
-    fn quick<'py>(&mut self, py: Python<'py>, is_first: bool) -> Quick<'py> {
-        if is_first {
-            if let Some(sent) = self.end_at_once(py) {
-                return Quick::of(py, sent);
-            }
-        } else if !self.waiting.as_ref().is_some_and(|waiting| waiting.has_result(py)) {
-            return Quick::Declined;
-        }
-        Quick::of(py, self.step(py, Resume::Next))
+    fn is_quick(&self, py: Python<'_>, is_first: bool) -> bool {
+        is_first || self.waiting.as_ref().is_some_and(|waiting| waiting.has_result(py))
     }
 
     #[inline]
