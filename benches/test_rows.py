@@ -20,7 +20,6 @@ from harness.server_rows import ServerRow
 from harness.servers import ServerMissing
 
 SMOKE_SCALE = 0.01
-IMPOSSIBLE = "a_package_that_nobody_installed"
 
 
 # The load program

@@ -117,3 +117,13 @@ def worker(
     """A fresh interpreter, the one that runs us, measuring one row on one contestant."""
     command = [sys.executable, "-m", "harness.worker", contestant, workload, row, repr(scale)]
     return started(f"{row} on {contestant}", command, deadline)
+
+
+def sample_of_worker(
+    contestant: str, workload: str, row: str, scale: float, deadline: float
+) -> dict[str, float]:
+    """The figures that such an interpreter prints as its only line."""
+    with worker(contestant, workload, row, scale, deadline) as child:
+        answer = child.hear_json()
+        child.finish()
+    return {name: float(figure) for name, figure in answer.items()}

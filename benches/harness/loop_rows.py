@@ -49,10 +49,7 @@ class LoopRow(Row):
                 del os.environ[SERVER]
 
     def measure(self, contestant: str, workload: str, scale: float) -> Sample:
-        with children.worker(contestant, workload, self.name, scale, DEADLINE_SECONDS) as child:
-            answer = child.hear_json()
-            child.finish()
-        return {name: float(figure) for name, figure in answer.items()}
+        return children.sample_of_worker(contestant, workload, self.name, scale, DEADLINE_SECONDS)
 
     def run_inside(self, runner: asyncio.Runner, scale: float) -> None:
         print(json.dumps(runner.run(self._timed(scaled(self.operations, scale)))), flush=True)

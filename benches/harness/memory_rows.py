@@ -29,10 +29,7 @@ class MemoryRow(Row):
     primary: str = field(default="bytes", kw_only=True)
 
     def measure(self, contestant: str, workload: str, scale: float) -> Sample:
-        with children.worker(contestant, workload, self.name, scale, DEADLINE_SECONDS) as child:
-            answer = child.hear_json()
-            child.finish()
-        return {name: float(figure) for name, figure in answer.items()}
+        return children.sample_of_worker(contestant, workload, self.name, scale, DEADLINE_SECONDS)
 
     def run_inside(self, runner: asyncio.Runner, scale: float) -> None:
         print(json.dumps({"bytes": runner.run(self._held(scaled(self.number, scale)))}), flush=True)
