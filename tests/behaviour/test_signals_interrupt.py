@@ -75,7 +75,9 @@ def test_a_loop_busy_with_callbacks_is_left(interrupt: Interrupt) -> None:
             loop.run_forever()
         except KeyboardInterrupt:
             print("left")
-        loop.close()
+        # An interrupt at the jump of its Python loop leaves asyncio's still marked as running.
+        if aio.__name__ != "asyncio":
+            loop.close()
         """)
     assert (status, output, errors) == (0, "left\n", "")
 
@@ -94,7 +96,9 @@ def test_a_loop_busy_with_tasks_is_left(interrupt: Interrupt) -> None:
             print("left")
         import logging
         logging.disable()
-        loop.close()
+        # As above.
+        if aio.__name__ != "asyncio":
+            loop.close()
         """)
     assert (status, output) == (0, "left\n")
 
