@@ -120,6 +120,7 @@ mod _rasyncio {
         crate::graph::add(module)?;
         crate::taskgroups::add(py)?;
         crate::streams::add_methods(py)?;
+        crate::transports::add_methods(py)?;
         crate::policy::add_classes(module)?;
         name_classes(module)?;
         crate::coroutines::adopt(module)

@@ -7,4 +7,4 @@ mod water_marks;
 mod write_queue;
 
 pub use water_marks::WaterMarks;
-pub use write_queue::{IoSlices, WriteQueue};
+pub use write_queue::{Removed, WriteQueue};

@@ -7,8 +7,8 @@ use std::io::IoSlice;
 
 use smallvec::SmallVec;
 
-/// Views for one vectored write; a usual number of them without an allocation.
-pub type IoSlices<'a> = SmallVec<[IoSlice<'a>; 16]>;
+/// Blocks that are through; a usual number of them without an allocation.
+pub type Removed<B> = SmallVec<[B; 4]>;
 
 /// Blocks waiting to be written. A block's bytes must not change while it is in here.
 #[derive(Debug)]
@@ -47,17 +47,24 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
         self.blocks.is_empty()
     }
 
-    /// Views of the bytes to write next, of at most `max` blocks.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "on the way of each write to a connection, and small there")]
-    pub fn io_slices(&self, max: usize) -> IoSlices<'_> {
-        let mut slices = IoSlices::new();
-        let mut written = self.written;
-        for block in self.blocks.iter().take(max) {
-            slices.push(IoSlice::new(&block.as_ref()[written..]));
-            written = 0;
+    /// Shows `write` the bytes to write next, of at most `max` blocks. Answers how many they are, and what it said.
+    #[inline]
+    pub fn show<R>(&self, max: usize, write: impl FnOnce(&[IoSlice<'_>]) -> R) -> (usize, R) {
+        if let [block] = self.blocks.as_slices().0
+            && self.blocks.len() == 1
+            && max > 0
+        {
+            let rest = &block.as_ref()[self.written..];
+            return (rest.len(), write(&[IoSlice::new(rest)]));
         }
-        slices
+        let slices: SmallVec<[IoSlice<'_>; 16]> = self.unwritten().take(max).map(IoSlice::new).collect();
+        (slices.iter().map(|slice| slice.len()).sum(), write(&slices))
+    }
+
+    /// The bytes to write next, block by block.
+    pub fn unwritten(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(self.written).chain(std::iter::repeat(0));
+        self.blocks.iter().zip(starts).map(|(block, start)| &block.as_ref()[start..])
     }
 
     /// The first block, and how much of it is written.
@@ -72,7 +79,7 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
     /// If there were fewer bytes than that.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "on the way of each write to a connection, and small there")]
-    pub fn advance(&mut self, count: usize, removed: &mut Vec<B>) {
+    pub fn advance(&mut self, count: usize, removed: &mut Removed<B>) {
         assert!(count <= self.size, "wrote {count} of {} bytes", self.size);
         self.size -= count;
         self.written += count;
@@ -135,7 +142,7 @@ mod tests {
         fn writes_every_byte_once_in_order(steps in prop::collection::vec(step(), 0..100)) {
             let mut queue = WriteQueue::new();
             let mut model: Vec<u8> = Vec::new();
-            let (mut pushed, mut removed) = (0, Vec::new());
+            let (mut pushed, mut removed) = (0, Removed::new());
             for step in steps {
                 match step {
                     Step::Push(block) => {
@@ -143,14 +150,14 @@ mod tests {
                         pushed += usize::from(queue.push(block).is_none());
                     }
                     Step::Write(max, share) => {
-                        let slices = queue.io_slices(max);
-                        prop_assert!(slices.len() <= max);
-                        let views = slices.iter();
-                        let shown: Vec<u8> = views.flat_map(|view| view.to_vec()).collect();
+                        let (size, (views, shown)) = queue.show(max, |views| {
+                            (views.len(), views.iter().flat_map(|view| view.to_vec()).collect::<Vec<u8>>())
+                        });
+                        prop_assert!(views <= max);
+                        prop_assert_eq!(size, shown.len());
                         prop_assert!(model.starts_with(&shown));
                         prop_assert!(max == 0 || model.is_empty() || !shown.is_empty());
                         let count = shown.len() * usize::from(share) / 255;
-                        drop(slices);
                         queue.advance(count, &mut removed);
                         model.drain(..count);
                     }

@@ -148,10 +148,21 @@ impl Loop {
 
     fn flush_written(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
-        while this.get().unflushed.with(py, |unflushed| !unflushed.is_empty()) {
-            for transport in this.get().unflushed.take(py) {
-                TcpTransport::flush(transport.bind(py), this)?;
-            }
+        let unflushed = &this.get().unflushed;
+        while unflushed.with(py, |unflushed| !unflushed.is_empty()) {
+            let mut batch = unflushed.take(py);
+            let mut flushed = 0;
+            let outcome = batch.iter().try_for_each(|transport| {
+                flushed += 1;
+                TcpTransport::flush(transport.bind(py), this)
+            });
+            // What an error left over is for the next turn, and so is the memory.
+            drop(batch.drain(..flushed));
+            unflushed.with(py, |unflushed| {
+                batch.append(unflushed);
+                *unflushed = batch;
+            });
+            outcome?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyString;
-use rasyncio_core::buffer::{WaterMarks, WriteQueue};
+use rasyncio_core::buffer::{Removed, WaterMarks, WriteQueue};
 use rasyncio_core::reactor::Operation;
 
 use super::file_sending::FileTurn;
@@ -53,17 +53,15 @@ impl Output {
     pub(super) fn send(
         &mut self,
         mut send: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
-        removed: &mut Vec<PyBackedBytes>,
+        removed: &mut Removed<PyBackedBytes>,
     ) -> io::Result<()> {
         while !self.queue.is_empty() {
-            let slices = self.queue.io_slices(SLICES);
-            let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-            let count = match send(&slices) {
+            let (offered, taken) = self.queue.show(SLICES, &mut send);
+            let count = match taken {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                 Err(error) => return Err(error),
             };
-            drop(slices);
             self.queue.advance(count, removed);
             if count < offered {
                 self.sending = Sending::Refused;

@@ -37,3 +37,5 @@ mod tcp_methods;
 pub(crate) mod tls;
 pub(crate) mod write_pipe;
 mod writing;
+
+pub(crate) use tcp_methods::add_methods;

@@ -15,7 +15,7 @@ use super::tls::TlsTransport;
 use crate::event_loop::Loop;
 use crate::exceptions;
 use crate::ffi::buffer;
-use crate::ffi::call::call_method_none;
+use crate::ffi::call::{call_method_none, call_method_one};
 use crate::interop::stdlib;
 use crate::streams::{StreamReader, StreamReaderProtocol};
 
@@ -64,12 +64,14 @@ impl TcpTransport {
         };
         let protocol = protocol.bind(py);
         match receiver {
-            Receiver::Copies => Self::read_copy(this, event_loop, token, protocol),
+            Receiver::Copies => Self::read_copy(this, event_loop, token, protocol, |data| {
+                call_method_one(protocol, intern!(py, "data_received"), data.as_any()).map(drop)
+            }),
             Receiver::Lends => Self::read_into_protocol(this, event_loop, token, protocol),
             Receiver::Tls => Self::read_cipher_text(this, event_loop, token, protocol),
             Receiver::Stream => match reader_of(protocol) {
                 Some(reader) => Self::read_stream(this, event_loop, token, protocol, &reader),
-                None => Self::read_copy(this, event_loop, token, protocol),
+                None => Self::read_copy(this, event_loop, token, protocol, |data| deliver(protocol, data)),
             },
         }
     }
@@ -132,6 +134,7 @@ impl TcpTransport {
         event_loop: &Bound<'_, Loop>,
         token: Token,
         protocol: &Bound<'_, PyAny>,
+        deliver: impl FnOnce(&Bound<'_, PyBytes>) -> PyResult<()>,
     ) -> PyResult<()> {
         let py = this.py();
         let data = event_loop.get().with_scratch(py, |scratch| {
@@ -143,7 +146,7 @@ impl TcpTransport {
             Ok(data) => data,
             Err(error) => return Self::read_failed(this, &error),
         };
-        deliver(protocol, &data).or_else(|error| Self::fatal_error(this, error, DATA_RECEIVED_FAILED))
+        deliver(&data).or_else(|error| Self::fatal_error(this, error, DATA_RECEIVED_FAILED))
     }
 
     fn read_into_protocol(

@@ -1,5 +1,7 @@
 //! What Python sees of a `TcpTransport`: `asyncio.Transport`'s methods, and the few private names that asyncio's own modules use.
 
+use std::ffi::CStr;
+
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
@@ -10,6 +12,7 @@ use super::shared_methods::{life_methods, reading_methods, socket_methods, writi
 use super::socket_info::SocketTransport;
 use super::tcp::TcpTransport;
 use crate::event_loop::Loop;
+use crate::ffi::methods::{self, Arguments, FastMethod};
 use crate::interop::{load, stdlib};
 
 life_methods!(TcpTransport);
@@ -45,12 +48,6 @@ impl TcpTransport {
     /// Goes on after `pause_reading()`. May be called again.
     fn resume_reading(this: &Bound<'_, Self>) -> PyResult<()> {
         Self::resume(this)
-    }
-
-    /// Sends `data` (bytes, bytearray or memoryview), as it is at this moment, without waiting.
-    #[pyo3(name = "write")]
-    fn write_from_python(this: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        Self::write(this, data)
     }
 
     /// Sends a list of bytes-like objects.
@@ -110,5 +107,29 @@ impl TcpTransport {
 
     fn __clear__(&self, py: Python<'_>) {
         self.clear(py);
+    }
+}
+
+/// Adds the method that protocols call all the time.
+pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
+    methods::install::<Write>(py)
+}
+
+struct Write;
+
+impl FastMethod for Write {
+    type Class = TcpTransport;
+    const NAME: &'static CStr = c"write";
+    const DOCUMENTATION: &'static CStr = c"write($self, data)\n--\n\n\
+        Sends `data` (bytes, bytearray or memoryview), as it is at this moment, without waiting.";
+
+    #[inline]
+    fn call<'py>(
+        this: &Bound<'py, TcpTransport>,
+        arguments: &Arguments<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let data = arguments.one("_SelectorSocketTransport.write", "data")?;
+        TcpTransport::write(this, data)?;
+        Ok(this.py().None().into_bound(this.py()))
     }
 }

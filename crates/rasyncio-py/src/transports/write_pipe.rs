@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 use pyo3::{ffi, intern};
+use rasyncio_core::buffer::Removed;
 use rasyncio_core::pipe::Kind;
 use rasyncio_core::reactor::Operation;
 
@@ -138,7 +139,7 @@ impl WritePipeTransport {
         let py = this.py();
         let own = this.get();
         let fd = own.end.fd;
-        let mut sent = Vec::new();
+        let mut sent = Removed::new();
         let (before, outcome, after) = own.state.with(py, |state| {
             let before = state.output.sending;
             let outcome =

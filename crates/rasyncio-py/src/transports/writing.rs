@@ -7,6 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+use rasyncio_core::buffer::Removed;
 use rasyncio_core::net;
 use rasyncio_core::reactor::Operation;
 
@@ -176,7 +177,7 @@ impl TcpTransport {
     fn send_queue(this: &Bound<'_, Self>) -> PyResult<bool> {
         let py = this.py();
         let own = this.get();
-        let mut sent = Vec::new();
+        let mut sent = Removed::new();
         let (before, outcome, after) = own.state.with(py, |state| {
             let before = state.output.sending;
             let outcome = match state.life.token {

@@ -6,7 +6,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyMemoryView, PySlice, PyString};
-use rasyncio_core::buffer::WriteQueue;
+use rasyncio_core::buffer::{Removed, WriteQueue};
 
 use super::engine::Outcome;
 use super::{Encrypting, Phase, State, TlsTransport};
@@ -118,7 +118,7 @@ impl TlsTransport {
         let py = this.py();
         let own = this.get();
         let security = own.security(py)?;
-        let mut done = Vec::new();
+        let mut done = Removed::new();
         while let Some(piece) = own.state.with(py, |state| Piece::first_of(&state.writing.backlog, py)) {
             let Outcome::Done(count) = security.engine.write(py, piece)? else {
                 Self::hand_over(this)?;
@@ -281,7 +281,7 @@ impl Piece {
             return Some(Self::Part(first.clone_ref(py), written, written + left.min(ROUND)));
         }
         let mut joined = Vec::with_capacity(backlog.size().min(ROUND));
-        for slice in backlog.io_slices(usize::MAX) {
+        for slice in backlog.unwritten() {
             let room = ROUND - joined.len();
             joined.extend_from_slice(&slice[..slice.len().min(room)]);
             if joined.len() == ROUND {
