@@ -88,7 +88,9 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
                 return;
             }
             self.written -= first;
-            removed.extend(self.blocks.pop_front());
+            if let Some(block) = self.blocks.pop_front() {
+                removed.push(block);
+            }
         }
     }
 
