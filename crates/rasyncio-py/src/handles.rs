@@ -1,6 +1,7 @@
-//! `Handle`, and in `timer` `TimerHandle`: callbacks that the user asked for (asyncio: events.py).
+//! `Handle`, and in `timer` `TimerHandle`: callbacks that the user asked for (asyncio: events.py). `running` runs them, `lock` keeps other threads away meanwhile.
 
 mod lock;
+mod running;
 mod timer;
 
 use std::ffi::CStr;
@@ -12,14 +13,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::event_loop::Loop;
-use crate::exceptions::Report;
 use crate::ffi::call::attached;
 use crate::ffi::cell::GilCell;
+use crate::ffi::context;
 use crate::ffi::methods::Light;
 use crate::ffi::recycle::{self, Bin, Recycle};
-use crate::ffi::{call, context};
-use crate::interop::{must_propagate, stdlib};
-use lock::Lock;
+use crate::interop::stdlib;
+pub(crate) use lock::Locks;
 pub(crate) use timer::{TimerHandle, When};
 
 /// A callback that is to run once, returned by `call_soon()` and `call_soon_threadsafe()`.
@@ -28,8 +28,6 @@ pub(crate) use timer::{TimerHandle, When};
 #[pyclass(frozen, subclass, weakref, name = "Handle", module = "rasyncio")]
 pub(crate) struct Handle {
     call: GilCell<Call>,
-    /// From `call_soon_threadsafe()` on 3.14.
-    lock: Option<Box<Lock>>,
 }
 
 /// What a handle calls.
@@ -39,7 +37,11 @@ pub(crate) struct Call {
     callback: Option<Py<PyAny>>,
     arguments: Option<Py<PyTuple>>,
     context: Option<Py<PyAny>>,
+    /// The context is no copy of its own: it must be copied before it is entered or shown.
+    shares_context: bool,
     cancelled: bool,
+    /// From `call_soon_threadsafe()` on 3.14: other threads wait while the callback runs.
+    is_thread_safe: bool,
     /// What only debug mode fills.
     debug: Option<Box<DebugState>>,
 }
@@ -77,9 +79,23 @@ impl Call {
             callback: Some(callback),
             arguments: Some(arguments),
             context: Some(context),
+            shares_context: false,
             cancelled: false,
+            is_thread_safe: false,
             debug,
         })
+    }
+
+    /// Makes it a call that other threads may cancel at any time, where this version of asyncio has such.
+    #[inline]
+    pub(crate) fn thread_safe(self, py: Python<'_>) -> Self {
+        Self { is_thread_safe: stdlib(py).thread_safe_handle_class.is_some(), ..self }
+    }
+
+    /// Says that the context was given to others too.
+    #[inline]
+    pub(crate) fn with_shared_context(self, shares_context: bool) -> Self {
+        Self { shares_context, ..self }
     }
 
     /// What a program made a handle with.
@@ -116,14 +132,8 @@ impl Handle {
             py,
             call,
             |this: &Bound<'_, Self>, call| this.get().refill(py, call),
-            |call| Self { call: GilCell::new(call), lock: None },
+            |call| Self { call: GilCell::new(call) },
         )
-    }
-
-    /// A handle for other threads: from 3.14 on they wait while its callback runs.
-    pub(crate) fn thread_safe(py: Python<'_>, call: Call) -> PyResult<Bound<'_, Self>> {
-        let lock = stdlib(py).thread_safe_handle_class.as_ref().map(|_| Box::default());
-        Bound::new(py, Self { call: GilCell::new(call), lock })
     }
 
     /// Makes a dead object a handle again.
@@ -136,7 +146,7 @@ impl Handle {
     /// Whether the dying object is nothing special, so that it may be used again.
     #[inline]
     fn is_simple(&self, py: Python<'_>) -> bool {
-        self.lock.is_none() && self.call.with(py, |call| call.debug.is_none())
+        self.call.with(py, |call| call.debug.is_none())
     }
 
     /// Lets go of everything.
@@ -169,55 +179,26 @@ impl Handle {
         self.call.with(py, |call| call.callback.as_ref().map(|callback| callback.clone_ref(py)))
     }
 
-    /// Runs the callback in its context. What it raises goes to the loop's exception handler; only SystemExit and
-    /// KeyboardInterrupt come back.
+    /// The context, which from now on is the handle's own.
     #[inline]
-    pub(crate) fn run(this: &Bound<'_, Self>) -> PyResult<()> {
-        match &this.get().lock {
-            None => Self::run_callback(this),
-            Some(lock) => {
-                let _held = lock.hold(this.py())?;
-                Self::run_callback(this)
-            }
-        }
-    }
-
-    #[inline]
-    fn run_callback(this: &Bound<'_, Self>) -> PyResult<()> {
-        let py = this.py();
-        let parts = this.get().call.with(py, |call| {
-            let callback = call.callback.as_ref()?.clone_ref(py).into_bound(py);
-            let arguments = call.arguments.as_ref()?.clone_ref(py).into_bound(py);
-            let context = call.context.as_ref()?.clone_ref(py).into_bound(py);
-            (!call.cancelled).then_some((callback, arguments, context))
+    fn context<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let (context, is_shared) = self.call.with(py, |call| {
+            let context = call.context.as_ref().map(|context| context.clone_ref(py).into_bound(py));
+            (context, call.shares_context)
         });
-        let Some((callback, arguments, context)) = parts else {
-            return Ok(());
+        let Some(context) = context else {
+            return Ok(None);
         };
-        let outcome = context::run_inside(&context, || call::call_tuple(&callback, &arguments));
-        match outcome.and_then(|result| result) {
-            Ok(_) => Ok(()),
-            Err(error) if must_propagate(py, &error) => Err(error),
-            Err(error) => Self::report(this, &error),
+        if !is_shared {
+            return Ok(Some(context));
         }
-    }
-
-    fn report(this: &Bound<'_, Self>, error: &PyErr) -> PyResult<()> {
-        let py = this.py();
-        let (callback, arguments, source_traceback) = this.get().call.with(py, |call| {
-            let traceback = call.debug.as_ref().and_then(|debug| debug.source_traceback.as_ref());
-            (
-                call.callback.as_ref().map(|callback| callback.clone_ref(py)),
-                call.arguments.as_ref().map(|arguments| arguments.clone_ref(py)),
-                traceback.map(|traceback| traceback.clone_ref(py)),
-            )
+        let own = context::copy(&context)?;
+        let shared = self.call.with(py, |call| {
+            call.shares_context = false;
+            call.context.replace(own.clone().unbind())
         });
-        let event_loop = this.get().event_loop(py);
-        let source = format_callback(&event_loop, callback.as_ref(), arguments.as_ref())?;
-        Report::of_error(py, &format!("Exception in callback {source}"), error)?
-            .with("handle", this)?
-            .with_some("source_traceback", source_traceback)?
-            .tell(&event_loop)
+        drop(shared.map(|context| context.into_bound(py)));
+        Ok(Some(own))
     }
 
     /// Marks as cancelled and lets go of callback and arguments; false when it was cancelled before.
@@ -248,13 +229,15 @@ impl Handle {
     /// `cancel()`.
     #[inline]
     fn cancel(this: &Bound<'_, Self>) -> PyResult<()> {
-        match &this.get().lock {
-            None => Self::cancel_once(this).map(drop),
-            Some(lock) => attached(this.py(), || {
-                let _held = lock.hold(this.py())?;
-                Self::cancel_once(this).map(drop)
-            }),
+        if !this.get().is_thread_safe(this.py()) {
+            return Self::cancel_once(this).map(drop);
         }
+        attached(this.py(), || Self::locked(this, || Self::cancel_once(this).map(drop)))
+    }
+
+    #[inline]
+    fn is_thread_safe(&self, py: Python<'_>) -> bool {
+        self.call.with(py, |call| call.is_thread_safe)
     }
 
     /// `cancel()` for the loop itself, which has nobody to tell of an error.
@@ -266,9 +249,10 @@ impl Handle {
 
     fn repr_info(this: &Bound<'_, Self>, when: Option<When>) -> PyResult<Vec<String>> {
         let py = this.py();
-        let name = match this.get().lock {
-            None => this.get_type().name()?.to_string(),
-            Some(_) => "_ThreadSafeHandle".to_owned(),
+        let name = if this.get().is_thread_safe(py) {
+            "_ThreadSafeHandle".to_owned()
+        } else {
+            this.get_type().name()?.to_string()
         };
         let mut info = vec![name];
         let (cancelled, callback, arguments, traceback) = this.get().call.with(py, |call| {
@@ -376,26 +360,26 @@ impl Handle {
         r#loop: Py<PyAny>,
         context: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        Ok(Self { call: GilCell::new(Call::given(py, callback, args, r#loop, context)?), lock: None })
+        Ok(Self { call: GilCell::new(Call::given(py, callback, args, r#loop, context)?) })
     }
 
     /// `asyncio.Handle`, or its thread safe subclass, so that `isinstance` finds it.
     #[getter]
     fn __class__(&self, py: Python<'_>) -> Py<PyAny> {
         let library = stdlib(py);
-        let thread_safe = self.lock.as_ref().and(library.thread_safe_handle_class.as_ref());
-        thread_safe.unwrap_or(&library.handle_class).clone_ref(py)
+        let class = library.thread_safe_handle_class.as_ref().filter(|_| self.is_thread_safe(py));
+        class.unwrap_or(&library.handle_class).clone_ref(py)
     }
 
     /// Whether the callback was cancelled.
-    fn cancelled(&self, py: Python<'_>) -> PyResult<bool> {
-        let _held = self.lock.as_ref().map(|lock| lock.hold(py)).transpose()?;
-        Ok(self.is_cancelled(py))
+    fn cancelled(this: &Bound<'_, Self>) -> PyResult<bool> {
+        let is_cancelled = || Ok(this.get().is_cancelled(this.py()));
+        if this.get().is_thread_safe(this.py()) { Self::locked(this, is_cancelled) } else { is_cancelled() }
     }
 
     /// The `contextvars.Context` that the callback runs in.
-    fn get_context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self._context(py)
+    fn get_context<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.context(py)
     }
 
     fn _run(this: &Bound<'_, Self>) -> PyResult<()> {
@@ -418,8 +402,8 @@ impl Handle {
     }
 
     #[getter]
-    fn _context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.call.with(py, |call| call.context.as_ref().map(|context| context.clone_ref(py)))
+    fn _context<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.context(py)
     }
 
     #[getter]

@@ -40,7 +40,12 @@ impl<T> Inbox<T> {
     pub fn push(&self, entry: T) {
         {
             let mut entries = self.shared.entries.lock();
+            let is_first = entries.is_empty();
             entries.push_back(entry);
+            if !is_first {
+                // Whoever put in the first one wakes the loop, which has not looked since: it finds this one too.
+                return;
+            }
             self.shared.pending.store(true, Ordering::Release);
         }
         self.shared.waker.wake();

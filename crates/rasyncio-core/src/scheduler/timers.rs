@@ -72,20 +72,54 @@ impl<T> Timers<T> {
         self.heap.peek().map(|entry| entry.deadline)
     }
 
-    /// Takes the first item whose deadline lies before `end_time`. Items that were cancelled come
-    /// out like the others (their owner skips them) but no longer count as cancelled.
-    pub fn pop_due(&mut self, end_time: f64, is_cancelled: impl Fn(&T) -> bool) -> Option<T> {
-        if self.next_deadline()? >= end_time {
-            return None;
+    /// Hands `take` the items whose deadlines lie before `end_time`, in their order. Items that were cancelled
+    /// come out like the others (their owner skips them) but no longer count as cancelled. Neither closure
+    /// may run foreign code.
+    #[inline]
+    pub fn take_due(&mut self, end_time: f64, is_cancelled: impl Fn(&T) -> bool, mut take: impl FnMut(T)) {
+        if self.next_deadline().is_none_or(|deadline| deadline >= end_time) {
+            return;
         }
-        let item = self.heap.pop()?.item;
-        if self.cancelled > 0 && is_cancelled(&item) {
-            self.cancelled -= 1;
+        let mut take = |cancelled: &mut usize, item: T| {
+            if *cancelled > 0 && is_cancelled(&item) {
+                *cancelled -= 1;
+            }
+            take(item);
+        };
+        for entry in self.take_many_due(end_time) {
+            take(&mut self.cancelled, entry.item);
+        }
+        // asyncio: a NaN at the head is due, since it is not later.
+        while self.next_deadline().is_some_and(|deadline| deadline < end_time || deadline.is_nan()) {
+            let Some(entry) = self.heap.pop() else {
+                break;
+            };
+            take(&mut self.cancelled, entry.item);
         }
         if self.heap.is_empty() {
             self.heap.shrink_to(KEPT_CAPACITY);
         }
-        Some(item)
+    }
+
+    /// Where a good part of many items is due at once, all of them sorted: that takes a third of the time
+    /// that it takes to pop them one by one. Nothing otherwise.
+    fn take_many_due(&mut self, end_time: f64) -> Vec<Entry<T>> {
+        let total = self.heap.len();
+        if total < SORTING_MINIMUM {
+            return Vec::new();
+        }
+        let due = count_due(self.heap.as_slice(), 0, end_time);
+        if due < total / SORTING_SHARE {
+            return Vec::new();
+        }
+        let (mut sorted, mut rest) = (Vec::with_capacity(due), Vec::with_capacity(total - due));
+        for entry in std::mem::take(&mut self.heap).into_vec() {
+            let place = if entry.deadline < end_time { &mut sorted } else { &mut rest };
+            place.push(entry);
+        }
+        sorted.sort_unstable_by(|first, second| second.cmp(first));
+        self.heap = BinaryHeap::from(rest);
+        sorted
     }
 
     /// Takes everything out, in no particular order.
@@ -152,6 +186,21 @@ impl<T> PartialEq for Entry<T> {
 }
 
 impl<T> Eq for Entry<T> {}
+
+/// How many items at `place` of the heap and below it are due: no more than these and their children are looked at.
+fn count_due<T>(heap: &[Entry<T>], place: usize, end_time: f64) -> usize {
+    match heap.get(place) {
+        Some(entry) if entry.deadline < end_time => {
+            let below = |child: usize| count_due(heap, 2 * place + child, end_time);
+            1 + below(1) + below(2)
+        }
+        _ => 0,
+    }
+}
+
+/// Below so many items, and a share of one in so many that is due, popping is as good.
+const SORTING_MINIMUM: usize = 64;
+const SORTING_SHARE: usize = 4;
 
 /// asyncio: `base_events._MIN_SCHEDULED_TIMER_HANDLES`. Below it a sweep costs more than it frees.
 const COMPACTION_MINIMUM: usize = 100;

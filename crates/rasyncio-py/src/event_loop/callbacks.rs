@@ -23,6 +23,7 @@ impl Loop {
     /// Adds the methods that programs call all the time.
     pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
         methods::install::<CallSoon>(py)?;
+        methods::install::<CallSoonThreadsafe>(py)?;
         methods::install::<CallLater>(py)?;
         methods::install::<CallAt>(py)?;
         Light::<Self>::to_class(py)
@@ -46,13 +47,18 @@ impl Loop {
     ) -> PyResult<Call> {
         let py = this.py();
         let event_loop = this.clone().into_any().unbind();
-        if !this.get().is_debug(py) {
-            return Call::of(py, callback, arguments, event_loop, context, false);
+        if this.get().is_debug(py) {
+            return attached(py, || {
+                check_callback(callback.bind(py), method)?;
+                Call::of(py, callback, arguments, event_loop, context, true)
+            });
         }
-        attached(py, || {
-            check_callback(callback.bind(py), method)?;
-            Call::of(py, callback, arguments, event_loop, context, true)
-        })
+        let (context, is_shared) = match context {
+            Some(context) => (context, false),
+            None => this.get().shared_context(py)?,
+        };
+        let call = Call::of(py, callback, arguments, event_loop, Some(context), false)?;
+        Ok(call.with_shared_context(is_shared))
     }
 
     /// `call_soon()`: without a context the callback gets a copy of the current one.
@@ -67,6 +73,22 @@ impl Loop {
         this.get().check_usable()?;
         let handle = Handle::with_call(py, Self::call(this, callback, arguments, context, "call_soon")?)?;
         this.get().schedule(py, Ready::Handle(handle.clone().unbind()))?;
+        Ok(handle)
+    }
+
+    /// `call_soon_threadsafe()`.
+    #[inline]
+    fn call_soon_threadsafe<'py>(
+        this: &Bound<'py, Self>,
+        callback: Py<PyAny>,
+        arguments: Py<PyTuple>,
+        context: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, Handle>> {
+        let py = this.py();
+        this.get().check_usable()?;
+        let call = Self::call(this, callback, arguments, context, "call_soon_threadsafe")?;
+        let handle = Handle::with_call(py, call.thread_safe(py))?;
+        this.get().inbox.push(Ready::Handle(handle.clone().unbind()));
         Ok(handle)
     }
 
@@ -160,22 +182,6 @@ pub(super) fn check_callback(callback: &Bound<'_, PyAny>, method: &str) -> PyRes
 
 #[pymethods]
 impl Loop {
-    /// `call_soon()` from another thread or a signal handler.
-    #[pyo3(signature = (callback, *args, context = None))]
-    fn call_soon_threadsafe(
-        this: &Bound<'_, Self>,
-        callback: Py<PyAny>,
-        args: Py<PyTuple>,
-        context: Option<Py<PyAny>>,
-    ) -> PyResult<Py<Handle>> {
-        let py = this.py();
-        this.get().check_usable()?;
-        let call = Self::call(this, callback, args, context, "call_soon_threadsafe")?;
-        let handle = Handle::thread_safe(py, call)?.unbind();
-        this.get().inbox.push(Ready::Handle(handle.clone_ref(py)));
-        Ok(handle)
-    }
-
     /// asyncio's timers tell their loop when they are cancelled; ours do so without this.
     fn _timer_handle_cancelled(&self, py: Python<'_>, handle: &Bound<'_, PyAny>) {
         if handle.is_instance_of::<TimerHandle>() {
@@ -211,6 +217,32 @@ impl FastMethod for CallSoon {
         let ([callback, context], rest) = arguments.bind_with_rest(&PARAMETERS)?;
         let callback = functions::given(callback)?.clone().unbind();
         Ok(Loop::call_soon(this, callback, rest.unbind(), given_context(context))?.into_any())
+    }
+}
+
+/// `EventLoop.call_soon_threadsafe()`.
+struct CallSoonThreadsafe;
+
+impl FastMethod for CallSoonThreadsafe {
+    type Class = Loop;
+    const NAME: &'static CStr = c"call_soon_threadsafe";
+    const DOCUMENTATION: &'static CStr =
+        c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n\
+        `call_soon()` from another thread or a signal handler.";
+    const IS_LIGHT: bool = true;
+
+    #[inline]
+    fn call<'py>(this: &Bound<'py, Loop>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        static PARAMETERS: Parameters<2> = Parameters {
+            function: "EventLoop.call_soon_threadsafe",
+            names: ["callback", "context"],
+            positional: 1,
+            required: 1,
+        };
+        let ([callback, context], rest) = arguments.bind_with_rest(&PARAMETERS)?;
+        let callback = functions::given(callback)?.clone().unbind();
+        let handle = Loop::call_soon_threadsafe(this, callback, rest.unbind(), given_context(context))?;
+        Ok(handle.into_any())
     }
 }
 

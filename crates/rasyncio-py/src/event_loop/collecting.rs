@@ -22,6 +22,7 @@ impl Loop {
             self.starved.take(py),
             self.awaited_children.take(py),
             self.lookups.take(py),
+            self.contexts.take(py),
         );
         drop(dropped);
     }
@@ -94,9 +95,13 @@ impl Loop {
         let signals = self.signals.peek(|signals| signals.visit(visit));
         let lookups = self.lookups.peek(|lookups| lookups.visit(visit));
         let starved = self.starved.peek(|all| all.iter().try_for_each(|listener| visit.call(listener)));
+        let contexts = self
+            .contexts
+            .peek(|contexts| contexts.objects().into_iter().try_for_each(|object| visit.call(object)));
         let children =
             self.awaited_children.peek(|all| all.values().try_for_each(|transport| visit.call(transport)));
-        for part in [ready, timers, tasks, reactor, unflushed, starved, signals, lookups, children] {
+        for part in [ready, timers, tasks, reactor, unflushed, starved, signals, lookups, children, contexts]
+        {
             part.unwrap_or(Ok(()))?;
         }
         self.settings

@@ -44,7 +44,7 @@ impl Loop {
             }
             Ready::Handle(handle) => {
                 this.get().leave_task(this)?;
-                Handle::run(&handle.into_bound(py))
+                Handle::run_ready(&handle.into_bound(py), this.get())
             }
             Ready::Native { action, receiver, future } => {
                 this.get().leave_task(this)?;

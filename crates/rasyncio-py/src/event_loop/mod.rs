@@ -1,6 +1,6 @@
 //! `EventLoop` (asyncio: `base_events.py`, `selector_events.py`, `unix_events.py`).
 //!
-//! Files by job, one per section of asyncio's documentation of the loop: `run` (run, stop, close, the turn), `entries` (one piece of work), `callbacks` (`call_soon()` and its like, the clock), `schedule` (futures,
+//! Files by job, one per section of asyncio's documentation of the loop: `run` (run, stop, close, the turn), `entries` (one piece of work), `callbacks` (`call_soon()` and its like, the clock), `contexts` (what they run in), `schedule` (futures,
 //! tasks), `timers`, `debug` (debug mode, exception handlers), `asyncgens`, `executor`, `resolve` (DNS), `signals`, `watch` (descriptors), `sock` (`sock_*`), `sendfile`,
 //! `connect` and `attempts` (connections), `datagram`, `tls`, `bell` (waking Rust coroutines), `serve` and `server` (servers), `pipes`, `unix` (Unix sockets), `subprocess` and `children` (child processes), `collecting` (garbage), `private` (names that programs should not use, and do). This file: what a loop knows. Invariant: work is run from one place, `entries::run_entry`.
 
@@ -11,6 +11,7 @@ mod callbacks;
 mod children;
 mod collecting;
 mod connect;
+mod contexts;
 mod datagram;
 mod debug;
 mod entries;
@@ -41,6 +42,7 @@ use rasyncio_core::reactor::{BackendChoice, Datagrams, Operation, Reactor, Token
 use rasyncio_core::scheduler::{Inbox, ReadyQueue, Timers, TurnPolicy};
 use rasyncio_core::workers::Pool;
 
+use contexts::SharedContext;
 use resolve::Lookups;
 pub(crate) use schedule::{CreateTask, TaskOptions, current_loop};
 pub(crate) use server::Server;
@@ -52,7 +54,7 @@ use crate::exceptions;
 use crate::ffi::cell::GilCell;
 use crate::futures::Future;
 use crate::futures::callback::DoneAction;
-use crate::handles::Handle;
+use crate::handles::{Handle, Locks};
 use crate::interop::stdlib;
 use crate::tasks::Task;
 use crate::tasks::registry::{Registry, Slot};
@@ -148,6 +150,8 @@ pub(crate) struct Loop {
     ready: GilCell<ReadyQueue<Ready>>,
     timers: GilCell<Timers<Timer>>,
     inbox: Inbox<Ready>,
+    pub(crate) handle_locks: Locks,
+    contexts: GilCell<SharedContext>,
     reactor: GilCell<Option<Reactor<Source>>>,
     policy: GilCell<TurnPolicy>,
     tasks: GilCell<Registry>,
@@ -197,6 +201,8 @@ impl Loop {
             ready: GilCell::new(ReadyQueue::new()),
             timers: GilCell::new(Timers::new()),
             inbox: Inbox::new(waker),
+            handle_locks: Locks::default(),
+            contexts: GilCell::default(),
             reactor: GilCell::new(Some(reactor)),
             policy: GilCell::new(TurnPolicy::new()),
             tasks: GilCell::default(),

@@ -41,6 +41,7 @@ impl Loop {
                 break Ok(());
             }
         };
+        this.get().forget_contexts(this.py());
         this.get().leave_task(this)?;
         outcome
     }
@@ -107,6 +108,7 @@ impl Loop {
             // A look does not block: no other thread needs the interpreter lock for it.
             wait.run();
         } else {
+            own.forget_contexts(py);
             py.detach(|| wait.run());
         }
         own.with_reactor(py, |reactor| reactor.finish_wait(wait, completions))?
@@ -226,6 +228,7 @@ impl Loop {
         }
         let dropped = (own.ready.with(py, ReadyQueue::take_all), own.timers.with(py, Timers::take_all));
         drop(dropped);
+        own.forget_contexts(py);
         // "Task was destroyed but it is pending!" is reported from here for tasks that nobody else holds.
         drop(own.tasks.take(py));
         signals_closed
@@ -331,6 +334,7 @@ impl Loop {
         this.get().check_usable()?;
         this.get().first_turn.store(true, Ordering::Relaxed);
         let outcome = Self::turn(this, &mut Vec::new());
+        this.get().forget_contexts(this.py());
         this.get().leave_task(this)?;
         outcome
     }

@@ -222,16 +222,19 @@ impl Loop {
         // asyncio: a timer that is due within the clock's resolution is due; within the next number, where numbers are that large.
         let now = Self::now(this)?;
         let end_time = (now + own.clock_resolution()).max(now.next_up());
-        loop {
-            let due = own.timers.with(py, |timers| timers.pop_due(end_time, |timer| timer.is_cancelled(py)));
-            match due {
-                Some(Timer::Handle(handle)) => {
-                    handle.get().unschedule(py);
-                    own.enqueue(py, Ready::Handle(handle.bind(py).as_super().clone().unbind()));
-                }
-                Some(Timer::Native(timer)) => own.enqueue(py, Ready::Timer(timer)),
-                None => return Ok(()),
-            }
-        }
+        own.timers.with(py, |timers| {
+            timers.take_due(
+                end_time,
+                |timer| timer.is_cancelled(py),
+                |timer| match timer {
+                    Timer::Handle(handle) => {
+                        handle.get().unschedule(py);
+                        own.enqueue(py, Ready::Handle(handle.into_bound(py).into_super().unbind()));
+                    }
+                    Timer::Native(timer) => own.enqueue(py, Ready::Timer(timer)),
+                },
+            );
+        });
+        Ok(())
     }
 }

@@ -13,6 +13,40 @@ pub(crate) fn copy_current(py: Python<'_>) -> PyResult<Py<PyAny>> {
     unsafe { Bound::from_owned_ptr_or_err(py, context) }.map(Bound::unbind)
 }
 
+/// A copy of `context`, as its `copy()`.
+#[inline]
+pub(crate) fn copy<'py>(context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: `context` is alive during the call, which answers a wrong type with TypeError.
+    let copied = unsafe { ffi::PyContext_Copy(context.as_ptr()) };
+    // SAFETY: the call gave a new reference, or NULL with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(context.py(), copied) }
+}
+
+/// Where a context that is not entered keeps its values: another that has the same ones keeps them in the same place, as they are never changed but
+/// replaced. Good for comparing as long as both contexts live. None when it cannot be told.
+#[inline]
+pub(crate) fn contents(context: &Bound<'_, PyAny>) -> Option<usize> {
+    let mut seen = Seen { objects: 0, last: 0 };
+    // SAFETY: the object is alive, and so is its type.
+    let traverse = unsafe { (*context.get_type_ptr()).tp_traverse }?;
+    // SAFETY: the collector's way to ask an object what it holds; `see` gets the pointer that it expects.
+    unsafe { traverse(context.as_ptr(), see, (&raw mut seen).cast()) };
+    (seen.objects == 1).then_some(seen.last)
+}
+
+/// What a context was seen to hold. A context that is entered holds the one before it, too.
+struct Seen {
+    objects: usize,
+    last: usize,
+}
+
+unsafe extern "C" fn see(object: *mut ffi::PyObject, seen: *mut std::ffi::c_void) -> std::ffi::c_int {
+    // SAFETY: `contents` passes its own, and nobody else looks at it meanwhile.
+    let seen = unsafe { &mut *seen.cast::<Seen>() };
+    *seen = Seen { objects: seen.objects + 1, last: object.addr() };
+    0
+}
+
 /// The context itself; TypeError when it is none.
 pub(crate) fn checked(context: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     // SAFETY: the object is alive during the call, which looks at its type only.

@@ -1,55 +1,59 @@
-//! `Lock`: what makes the handles of `call_soon_threadsafe()` thread safe from Python 3.14 on (asyncio: `_ThreadSafeHandle`).
+//! `Locks`: what makes the handles of `call_soon_threadsafe()` thread safe from Python 3.14 on (asyncio: `_ThreadSafeHandle`).
 //!
-//! While the callback runs in the thread of the loop, `cancel()` and `cancelled()` wait in every other thread. A thread may take the lock more
-//! than once: the callback may cancel its own handle. A free lock costs two small writes; only who really waits makes an object to wait on,
-//! a lock of Python's, so that Ctrl+C gets through and the interpreter lock is let go.
+//! While the callback runs in the thread of the loop, `cancel()` and `cancelled()` wait in every other thread. A thread may take a lock more
+//! than once: the callback may cancel its own handle. The loop keeps those locks that are held, hardly ever more than one, so that a handle
+//! needs no memory for its own; only who really waits makes an object to wait on, a lock of Python's, so that Ctrl+C gets through and the
+//! interpreter lock is let go.
 
 use pyo3::intern;
 use pyo3::prelude::*;
 
+use super::Handle;
 use crate::ffi::call::thread_ident;
 use crate::ffi::cell::GilCell;
 
+/// The locks of a loop's handles.
 #[derive(Default)]
-pub(super) struct Lock {
-    state: GilCell<State>,
+pub(crate) struct Locks {
+    held: GilCell<Vec<HeldLock>>,
 }
 
-#[derive(Default)]
-struct State {
-    /// The thread that has the lock, and how many times over; 0 times when it is free.
+struct HeldLock {
+    /// The address of the handle, which whoever holds its lock keeps alive.
+    handle: usize,
     owner: u64,
     depth: u32,
     /// Locked by who waits, unlocked by who lets go.
     waiting: Vec<Py<PyAny>>,
 }
 
-/// Holds the lock until it is dropped.
+/// Holds the lock of a handle until it is dropped.
 pub(super) struct Held<'a, 'py> {
-    lock: &'a Lock,
-    py: Python<'py>,
+    locks: &'a Locks,
+    handle: &'a Bound<'py, Handle>,
 }
 
-impl Lock {
-    /// Waits until no other thread has the lock. Fails only when a signal's handler raises meanwhile.
-    pub(super) fn hold<'py>(&self, py: Python<'py>) -> PyResult<Held<'_, 'py>> {
-        let this_thread = thread_ident();
-        while !self.state.with(py, |state| state.try_enter(this_thread)) {
-            self.wait(py, this_thread)?;
+impl Locks {
+    /// Waits until no other thread has the lock of `handle`. Fails only when a signal's handler raises meanwhile.
+    pub(super) fn hold<'a, 'py>(&'a self, handle: &'a Bound<'py, Handle>) -> PyResult<Held<'a, 'py>> {
+        let py = handle.py();
+        let (address, this_thread) = (address_of(handle), thread_ident());
+        while !self.held.with(py, |held| try_enter(held, address, this_thread)) {
+            self.wait(py, address, this_thread)?;
         }
-        Ok(Held { lock: self, py })
+        Ok(Held { locks: self, handle })
     }
 
-    fn wait(&self, py: Python<'_>, this_thread: u64) -> PyResult<()> {
+    fn wait(&self, py: Python<'_>, handle: usize, this_thread: u64) -> PyResult<()> {
         let signal = py.import(intern!(py, "_thread"))?.call_method0(intern!(py, "allocate_lock"))?;
         signal.call_method0(intern!(py, "acquire"))?;
         let kept = signal.clone().unbind();
-        let unneeded = self.state.with(py, |state| {
-            if state.is_free_for(this_thread) {
-                return Some(kept);
+        let unneeded = self.held.with(py, |held| match held.iter_mut().find(|lock| lock.handle == handle) {
+            Some(lock) if lock.owner != this_thread => {
+                lock.waiting.push(kept);
+                None
             }
-            state.waiting.push(kept);
-            None
+            _ => Some(kept),
         });
         if unneeded.is_none() {
             signal.call_method0(intern!(py, "acquire"))?;
@@ -58,31 +62,40 @@ impl Lock {
     }
 }
 
-impl State {
-    fn is_free_for(&self, thread: u64) -> bool {
-        self.depth == 0 || self.owner == thread
-    }
+fn address_of(handle: &Bound<'_, Handle>) -> usize {
+    handle.as_ptr().addr()
+}
 
-    fn try_enter(&mut self, thread: u64) -> bool {
-        let enters = self.is_free_for(thread);
-        if enters {
-            self.owner = thread;
-            self.depth += 1;
+#[inline]
+fn try_enter(held: &mut Vec<HeldLock>, handle: usize, thread: u64) -> bool {
+    match held.iter_mut().find(|lock| lock.handle == handle) {
+        None => {
+            held.push(HeldLock { handle, owner: thread, depth: 1, waiting: Vec::new() });
+            true
         }
-        enters
+        Some(lock) if lock.owner == thread => {
+            lock.depth += 1;
+            true
+        }
+        Some(_) => false,
     }
+}
 
-    /// Who is to be told that the lock is free.
-    fn leave(&mut self) -> Vec<Py<PyAny>> {
-        self.depth -= 1;
-        if self.depth == 0 { std::mem::take(&mut self.waiting) } else { Vec::new() }
-    }
+/// Who is to be told that the lock is free.
+#[inline]
+fn leave(held: &mut Vec<HeldLock>, handle: usize) -> Vec<Py<PyAny>> {
+    let Some(place) = held.iter().position(|lock| lock.handle == handle) else {
+        return Vec::new();
+    };
+    held[place].depth -= 1;
+    if held[place].depth == 0 { held.swap_remove(place).waiting } else { Vec::new() }
 }
 
 impl Drop for Held<'_, '_> {
     fn drop(&mut self) {
-        let py = self.py;
-        for signal in self.lock.state.with(py, State::leave) {
+        let py = self.handle.py();
+        let address = address_of(self.handle);
+        for signal in self.locks.held.with(py, |held| leave(held, address)) {
             if let Err(error) = signal.call_method0(py, intern!(py, "release")) {
                 error.write_unraisable(py, None);
             }

@@ -71,7 +71,7 @@ impl TimerHandle {
     #[inline]
     fn initializer(when: When, call: Call, is_scheduled: bool) -> PyClassInitializer<Self> {
         let timer = Self { when: GilCell::new(when), scheduled: GilCell::new(is_scheduled) };
-        PyClassInitializer::from(Handle { call: GilCell::new(call), lock: None }).add_subclass(timer)
+        PyClassInitializer::from(Handle { call: GilCell::new(call) }).add_subclass(timer)
     }
 
     /// When it is due, in seconds.

@@ -22,22 +22,27 @@ fn cancel(timers: &mut Timers<Item>, item: &Item) {
     timers.note_cancelled();
 }
 
+fn take_due<T>(timers: &mut Timers<T>, end_time: f64, is_cancelled: impl Fn(&T) -> bool) -> Vec<T> {
+    let mut taken = Vec::new();
+    timers.take_due(end_time, is_cancelled, |item| taken.push(item));
+    taken
+}
+
 #[test]
 fn equal_deadlines_fire_in_the_order_they_were_set() {
     let mut timers = Timers::new();
     for number in 0..100 {
         timers.insert(1.0, number);
     }
-    let fired: Vec<i32> = std::iter::from_fn(|| timers.pop_due(2.0, |_| false)).collect();
-    assert_eq!(fired, (0..100).collect::<Vec<i32>>());
+    assert_eq!(take_due(&mut timers, 2.0, |_| false), (0..100).collect::<Vec<i32>>());
 }
 
 #[test]
 fn a_deadline_equal_to_the_end_time_is_not_due() {
     let mut timers = Timers::new();
     timers.insert(1.0, ());
-    assert!(timers.pop_due(1.0, |()| false).is_none());
-    assert!(timers.pop_due(1.000_001, |()| false).is_some());
+    assert!(take_due(&mut timers, 1.0, |()| false).is_empty());
+    assert_eq!(take_due(&mut timers, 1.000_001, |()| false).len(), 1);
 }
 
 #[test]
@@ -79,8 +84,8 @@ fn nan_and_infinite_deadlines_never_fire_and_disturb_nobody() {
     timers.insert(f64::NAN, "nan");
     timers.insert(f64::INFINITY, "infinity");
     timers.insert(1.0, "one");
-    assert_eq!(timers.pop_due(1e300, |_| false), Some("one"));
-    assert_eq!(timers.pop_due(1e300, |_| false), None);
+    assert_eq!(take_due(&mut timers, 1e300, |_| false), ["one"]);
+    assert!(take_due(&mut timers, 1e300, |_| false).is_empty());
     assert_eq!(timers.next_deadline(), Some(f64::INFINITY));
 }
 
@@ -90,8 +95,24 @@ fn cancelled_items_that_come_due_no_longer_count() {
     let cancelled = item();
     timers.insert(1.0, cancelled.clone());
     cancel(&mut timers, &cancelled);
-    assert!(timers.pop_due(2.0, is_cancelled).is_some());
+    assert_eq!(take_due(&mut timers, 2.0, is_cancelled).len(), 1);
     assert_eq!(timers.cancelled, 0);
+}
+
+#[test]
+fn many_that_are_due_at_once_come_in_order_and_the_others_stay() {
+    let mut timers = Timers::new();
+    for number in 0..10_000_u32 {
+        timers.insert(f64::from(number * 7919 % 100), number);
+    }
+    timers.insert(f64::NAN, 10_000);
+    let taken = take_due(&mut timers, 60.0, |_| false);
+    let mut expected: Vec<u32> = (0..10_000).filter(|number| number * 7919 % 100 < 60).collect();
+    expected.sort_by_key(|number| number * 7919 % 100);
+    assert_eq!(taken, expected);
+    assert_eq!((timers.len(), timers.next_deadline()), (4001, Some(60.0)));
+    assert_eq!(take_due(&mut timers, 60.0, |_| false), []);
+    assert_eq!(take_due(&mut timers, 61.0, |_| false).len(), 100);
 }
 
 #[derive(Clone, Debug)]
@@ -170,8 +191,7 @@ proptest! {
                 }
                 Step::PopUntil(end_time) => {
                     let end = f64::from(end_time);
-                    let due = || timers.pop_due(end, |(_, item)| item.get());
-                    let popped = numbers(std::iter::from_fn(due));
+                    let popped = numbers(take_due(&mut timers, end, |(_, item)| item.get()));
                     prop_assert_eq!(popped, model.take_due(end_time));
                 }
                 Step::TakeAll => {
