@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import select
 import socket
 import ssl
 import time
@@ -240,6 +241,35 @@ def test_a_crowd_that_stalls_in_the_handshake_is_shown_out(
     with no_socket_left():
         run(main())
     assert loop_errors == []
+
+
+@pytest.mark.rasyncio_only("asyncio answers all of them in one turn, and nobody else meanwhile")
+def test_a_crowd_of_handshakes_leaves_turns_to_the_others(loop: Any, run: Any) -> None:
+    async def main() -> None:
+        pairs = [socket.socketpair() for _ in range(40)]
+        peers = [peer for _, peer in pairs]
+        accepting = [
+            asyncio.ensure_future(loop.connect_accepted_socket(Recorder, own, ssl=server_context()))
+            for own, _ in pairs
+        ]
+        # By then all of them wait for their peers.
+        for _ in range(10):
+            await asyncio.sleep(0)
+        for peer in peers:
+            peer.sendall(hello())
+        answered = 0
+        while answered < len(peers):
+            before = answered
+            await asyncio.sleep(0)
+            answered = len(select.select(peers, [], [], 0)[0])
+            assert answered - before <= 8
+        for peer in peers:
+            peer.close()
+        outcomes = await soon(asyncio.gather(*accepting, return_exceptions=True))
+        assert {type(outcome) for outcome in outcomes} == {ConnectionResetError}
+
+    with no_socket_left():
+        run(main())
 
 
 @pytest.mark.parametrize("side", SIDES)

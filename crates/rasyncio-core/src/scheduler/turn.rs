@@ -42,11 +42,19 @@ pub struct TurnPolicy {
     /// How many of them may be before the next look; set by the last full decision.
     turns_bound: usize,
     entries_bound: usize,
+    /// Those that went on since the last look.
+    handshakes: usize,
 }
 
 impl Default for TurnPolicy {
     fn default() -> Self {
-        Self { turns: 0, entries: 0, turns_bound: TURNS_WITH_SOURCES, entries_bound: ENTRIES_WITH_SOURCES }
+        Self {
+            turns: 0,
+            entries: 0,
+            turns_bound: TURNS_WITH_SOURCES,
+            entries_bound: ENTRIES_WITH_SOURCES,
+            handshakes: 0,
+        }
     }
 }
 
@@ -93,17 +101,26 @@ impl TurnPolicy {
     ) -> Poll {
         self.set_bounds(has_sources);
         if ready == 0 && !stopping {
-            (self.turns, self.entries) = (0, 0);
+            (self.turns, self.entries, self.handshakes) = (0, 0, 0);
             return Poll::Until(next_deadline);
         }
         self.turns += 1;
         let is_due = self.turns >= self.turns_bound || self.entries >= self.entries_bound;
         if stopping || first_turn || is_due {
-            (self.turns, self.entries) = (0, ready);
+            (self.turns, self.entries, self.handshakes) = (0, ready, 0);
             return Poll::Now;
         }
         self.entries = self.entries.saturating_add(ready);
         Poll::Skip
+    }
+
+    /// Whether one more handshake of TLS may go on before the next look. A step of one takes as long as a thousand
+    /// messages, so a crowd of them would keep all other connections waiting; those that may not go on leave their
+    /// bytes where they are, and the next look tells of them again.
+    pub fn admits_handshake(&mut self) -> bool {
+        let admits = self.handshakes < HANDSHAKES_BETWEEN_LOOKS;
+        self.handshakes += usize::from(admits);
+        admits
     }
 }
 
@@ -133,6 +150,9 @@ const MAXIMUM_WAIT: Duration = Duration::from_secs(24 * 3600);
 const TURNS_WITH_SOURCES: usize = 8;
 const ENTRIES_WITH_SOURCES: usize = 64;
 const TURNS_WITHOUT_SOURCES: usize = 64;
+
+/// Signing takes up to a millisecond.
+const HANDSHAKES_BETWEEN_LOOKS: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -212,5 +232,18 @@ mod tests {
             assert_eq!(timeout_until(Some(late), 5.0), Some(Duration::from_secs(86_400)));
         }
         assert_eq!(timeout_until(Some(f64::NEG_INFINITY), 5.0), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_crowd_of_handshakes_goes_on_in_parts() {
+        let mut policy = TurnPolicy::new();
+        let part = |policy: &mut TurnPolicy| (0..20).filter(|_| policy.admits_handshake()).count();
+        assert_eq!(part(&mut policy), HANDSHAKES_BETWEEN_LOOKS);
+        assert_eq!(policy.poll(1, false, false, true, None), Poll::Skip);
+        assert_eq!(part(&mut policy), 0);
+        assert_eq!(policy.poll(0, false, false, true, None), Poll::Until(None));
+        assert_eq!(part(&mut policy), HANDSHAKES_BETWEEN_LOOKS);
+        assert_eq!(policy.poll(1, false, true, true, None), Poll::Now);
+        assert_eq!(part(&mut policy), HANDSHAKES_BETWEEN_LOOKS);
     }
 }

@@ -405,6 +405,11 @@ impl Loop {
         Ok(())
     }
 
+    /// Whether one more handshake of TLS may go on in this turn.
+    pub(crate) fn admits_handshake(&self, py: Python<'_>) -> bool {
+        self.policy.with(py, TurnPolicy::admits_handshake)
+    }
+
     /// The transport wrote: flush it at the end of this turn.
     pub(crate) fn flush_later(&self, py: Python<'_>, transport: Py<TcpTransport>) {
         self.unflushed.with(py, |unflushed| unflushed.push(transport));

@@ -84,6 +84,9 @@ impl TcpTransport {
     ) -> PyResult<()> {
         let py = this.py();
         let tls = protocol.cast_exact::<TlsTransport>()?;
+        if tls.get().shakes_hands(py) && !event_loop.get().admits_handshake(py) {
+            return Ok(());
+        }
         let received = event_loop.get().with_scratch(py, |scratch| {
             let received = event_loop.get().with_reactor(py, |reactor| reactor.receive(token, scratch))?;
             // Nobody else needs the memory before this is done: a connection reads once a turn.

@@ -250,6 +250,12 @@ impl TlsTransport {
         self.event_loop.get().check_usable().is_err()
     }
 
+    /// Whether the handshake is under way.
+    #[inline]
+    pub(in crate::transports) fn shakes_hands(&self, py: Python<'_>) -> bool {
+        self.phase(py) == Phase::Handshake
+    }
+
     /// Whether there was a handshake: the carrier was not gone before it.
     pub(crate) fn is_settled(&self, py: Python<'_>) -> bool {
         self.state.with(py, |state| state.settled.is_some())
