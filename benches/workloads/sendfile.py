@@ -1,4 +1,4 @@
-"""A file of 10 MiB sent to a thread that throws it away, through a transport and through a socket."""
+"""A file of 10 MiB sent to a thread that counts its bytes, through a transport and through a socket."""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ from harness.loop_rows import LoopRow
 SIZE = 10 * 1024 * 1024
 
 
-def receive(sock: socket.socket) -> None:
-    memory = bytearray(1 << 20)
-    while sock.recv_into(memory):
-        pass
+class Receiver(threading.Thread):
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__()
+        self.sock = sock
+        self.received = 0
+
+    def run(self) -> None:
+        memory = bytearray(1 << 20)
+        while count := self.sock.recv_into(memory):
+            self.received += count
 
 
 async def through_transport(ours: socket.socket, file: IO[bytes], files: int) -> None:
@@ -41,13 +47,15 @@ def sending(
     async def body(operations: int) -> int:
         ours, peer = socket.socketpair()
         ours.setblocking(False)
-        receiver = threading.Thread(target=receive, args=(peer,))
+        receiver = Receiver(peer)
         with peer, tempfile.TemporaryFile() as file:
             file.truncate(SIZE)
             receiver.start()
             with ours:
                 await send(ours, cast("IO[bytes]", file), operations)
             receiver.join()
+        if receiver.received != operations * SIZE:
+            raise AssertionError(f"{receiver.received} bytes of {operations} files arrived")
         return operations
 
     return body

@@ -46,6 +46,13 @@ async def receive_from_into(loop: asyncio.AbstractEventLoop, sock: socket.socket
     return bytes(buffer[:received])
 
 
+METHOD: dict[Receive, str] = {
+    receive_bytes: "recv",
+    receive_into: "recv_into",
+    receive_from: "recvfrom",
+    receive_from_into: "recvfrom_into",
+}
+
 every_way = pytest.mark.parametrize(
     "receive",
     [receive_bytes, receive_into, receive_from, receive_from_into],
@@ -353,3 +360,91 @@ def test_a_receive_after_the_transport_closed_is_allowed(loop: Any, run: Any) ->
             assert await soon(loop.sock_recv(ours, 10)) == b"new"
 
     run(main())
+
+
+def test_whoever_watches_takes_the_place_of_a_receive_that_waits(loop: Any, run: Any, pair: Any) -> None:
+    ours, peer = pair
+
+    async def main() -> None:
+        receiving = asyncio.ensure_future(loop.sock_recv(ours, 100))
+        await kernel_asked()
+        seen = loop.create_future()
+        loop.add_reader(ours, lambda: seen.done() or seen.set_result(ours.recv(100)))
+        peer.sendall(b"for the reader")
+        assert await soon(seen) == b"for the reader"
+        receiving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await receiving
+        await kernel_asked()
+        assert loop.remove_reader(ours), "the end of the receive left the reader alone"
+
+    run(main())
+
+
+def test_a_receive_takes_the_place_of_whoever_watched(loop: Any, run: Any, pair: Any) -> None:
+    ours, peer = pair
+
+    async def main() -> None:
+        seen: list[str] = []
+        loop.add_reader(ours, seen.append, "readable")
+        receiving = asyncio.ensure_future(loop.sock_recv(ours, 100))
+        await kernel_asked()
+        peer.sendall(b"one")
+        assert await soon(receiving) == b"one"
+        await kernel_asked()
+        peer.sendall(b"two")
+        await kernel_asked()
+        assert seen == []
+        assert not loop.remove_reader(ours)
+
+    run(main())
+
+
+def test_one_receive_after_the_other_waits_beside_a_writer(loop: Any, run: Any, pair: Any) -> None:
+    ours, peer = pair
+
+    async def main() -> None:
+        writable = 0
+
+        def count() -> None:
+            nonlocal writable
+            writable += 1
+
+        loop.add_writer(ours, count)
+        for _ in range(3):
+            receiving = asyncio.ensure_future(loop.sock_recv(ours, 100))
+            await kernel_asked()
+            before = writable
+            peer.sendall(b"x")
+            assert await soon(receiving) == b"x"
+            await kernel_asked()
+            assert writable > before
+        assert loop.remove_writer(ours)
+
+    run(main())
+
+
+@every_way
+def test_a_method_put_into_the_class_of_sockets_is_called(
+    loop: Any, run: Any, pair: Any, receive: Receive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, peer = pair
+    name = METHOD[receive]
+    calls: list[str] = []
+    original = getattr(socket.socket, name)
+
+    def method(sock: socket.socket, *arguments: Any) -> Any:
+        calls.append(name)
+        return original(sock, *arguments)
+
+    async def main() -> bytes:
+        peer.sendall(b"some")
+        return await receive(loop, ours, 100)
+
+    assert run(main()) == b"some"
+    monkeypatch.setattr(socket.socket, name, method, raising=False)
+    assert run(main()) == b"some"
+    assert calls == [name]
+    monkeypatch.undo()
+    assert run(main()) == b"some"
+    assert calls == [name]

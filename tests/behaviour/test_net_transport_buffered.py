@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 import pytest
@@ -60,6 +61,30 @@ def test_data_lands_in_the_part_of_a_buffer_that_was_handed_out(loop: Any, run: 
             peer.sendall(word)
             await protocol.read(len(protocol.received) + 3)
         assert protocol.buffer == b"onetwosix"
+        await closed(transport, protocol, peer)
+
+    run(main())
+
+
+def test_data_lands_in_memory_of_items_of_any_kind(loop: Any, run: Any) -> None:
+    class Numbers(BufferedRecorder):
+        """Lends memory of 16 bytes in items of four."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.numbers = array("I", [0] * 4)
+
+        def get_buffer(self, sizehint: int) -> Any:
+            return self.numbers
+
+        def buffer_updated(self, nbytes: int) -> None:
+            self.note("buffer_updated", self.numbers.tobytes()[:nbytes])
+
+    async def main() -> None:
+        protocol = Numbers()
+        transport, peer = await transport_to_peer(protocol)
+        peer.sendall(b"0123456789abcdef")
+        assert await protocol.read(16) == b"0123456789abcdef"
         await closed(transport, protocol, peer)
 
     run(main())

@@ -60,6 +60,27 @@ def test_data_arrives_whole_and_in_order(loop: Any, run: Any, kind: type[Calls])
     run(main())
 
 
+def test_a_few_bytes_and_the_end_may_follow_on_many(loop: Any, run: Any) -> None:
+    """Chunks as large as one read can bring, small ones, and large ones again."""
+    payload = bytes(range(256)) * 16384
+
+    async def main() -> None:
+        protocol = Recorder()
+        _, peer = await transport_to_peer(protocol)
+        expected = b""
+        for part in payload, b"a few", payload, b"", payload:
+            # Read when all of it is there, as far as it fits.
+            sending = asyncio.ensure_future(in_thread(peer.sendall, part))
+            expected += part
+            await protocol.read(len(expected))
+            await sending
+        peer.close()
+        assert await soon(protocol.lost) is None
+        assert protocol.received == expected
+
+    run(main())
+
+
 def test_data_received_is_handed_bytes_that_are_the_protocols_to_keep(loop: Any, run: Any) -> None:
     kept: list[bytes] = []
 

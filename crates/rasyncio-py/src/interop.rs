@@ -54,6 +54,8 @@ pub(crate) struct Stdlib {
     pub(crate) current_task: Py<PyAny>,
     pub(crate) logger: Py<PyAny>,
     pub(crate) socket_class: Py<PyAny>,
+    /// What it derives from: the sockets of the interpreter itself.
+    pub(crate) native_socket_class: Py<PyAny>,
     pub(crate) transport_socket: Py<PyAny>,
     pub(crate) resolver: Resolver,
     pub(crate) sendfile: Sendfile,
@@ -138,6 +140,7 @@ impl Stdlib {
             current_task: take("asyncio.tasks", "current_task")?,
             logger: take("asyncio.log", "logger")?,
             socket_class: take("socket", "socket")?,
+            native_socket_class: take("_socket", "socket")?,
             transport_socket: take("asyncio.trsock", "TransportSocket")?,
             resolver: Resolver::load(py)?,
             sendfile: Sendfile::load(py)?,

@@ -22,4 +22,4 @@ pub use resolve::{
     NUMERIC_HOST, NUMERIC_NAMES, NUMERIC_SERVICE, Names, Question, ResolveError, ResolvedAddress, inet6_text,
     names_of, resolve,
 };
-pub use socket::{SocketKind, kind, set_nodelay, set_nonblocking, shutdown_write, take_error};
+pub use socket::{SocketKind, kind, receive, send, set_nodelay, set_nonblocking, shutdown_write, take_error};

@@ -1,9 +1,9 @@
-//! What is done to one socket besides sending, receiving and accepting, which the reactor does.
+//! What is done to one socket. Those of transports and servers receive, send and accept through the reactor.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::RawFd;
 
-use crate::sys::socket;
+use crate::sys::{self, socket};
 
 /// Family, type and protocol of a socket, in the numbers of `socket(2)` and of Python.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,18 @@ pub struct SocketKind {
 pub fn kind(socket: RawFd) -> io::Result<SocketKind> {
     let (family, socket_type, protocol) = socket::kind(socket)?;
     Ok(SocketKind { family, socket_type, protocol })
+}
+
+/// Receives what is there; 0 is the end of the stream, `WouldBlock` means there is nothing.
+#[inline]
+pub fn receive(socket: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
+    socket::receive(socket, sys::written(buffer))
+}
+
+/// Sends what the kernel takes now and answers how much that was.
+#[inline]
+pub fn send(socket: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    socket::send(socket, &[IoSlice::new(bytes)])
 }
 
 /// Sends small packets at once (`TCP_NODELAY`).

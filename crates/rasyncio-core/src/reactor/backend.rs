@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::time::Duration;
@@ -25,6 +26,17 @@ pub(super) trait Backend: fmt::Debug + Send {
     /// has this number now. Ending the watch of a closed descriptor is no error.
     fn watch(&mut self, token: Token, fd: RawFd, before: Operations, wanted: Operations) -> io::Result<()>;
 
+    /// What is in `before` and not in `rest` was reported once and is watched no longer; the rest is.
+    fn on_reported_once(
+        &mut self,
+        token: Token,
+        fd: RawFd,
+        before: Operations,
+        rest: Operations,
+    ) -> io::Result<()> {
+        self.watch(token, fd, before, rest)
+    }
+
     /// Another source watches `fd` for `wanted` from now on, and `token`, which was watched for `before`, is not any more.
     fn displace(&mut self, token: Token, fd: RawFd, before: Operations, wanted: Operations) {
         let _ = (token, fd, before, wanted);
@@ -39,7 +51,8 @@ pub(super) trait Backend: fmt::Debug + Send {
         }
     }
 
-    fn receive(&mut self, token: Token, fd: RawFd, buffer: &mut [u8]) -> io::Result<usize>;
+    /// As many bytes as it answers are written to the beginning of `memory`.
+    fn receive(&mut self, token: Token, fd: RawFd, memory: &mut [MaybeUninit<u8>]) -> io::Result<usize>;
 
     fn accept(&mut self, token: Token, fd: RawFd) -> io::Result<Accepted>;
 

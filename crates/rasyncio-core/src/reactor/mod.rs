@@ -22,6 +22,8 @@
 //! operation that is not armed is never reported.
 //! - `Readable`, `Writable`: the descriptor would not block, or is broken. Both may be armed. A
 //!   ring watches an epoll list for them: by itself it would keep a file open that was closed.
+//! - `ReadableOnce`, `WritableOnce`: the same, for who waits now and then: reported once, and then not
+//!   armed any more. To arm them again and again is cheaper than arming and disarming the others.
 //! - `Receive`: [`Reactor::receive`] has bytes, the end of the stream (0) or an error to give. A
 //!   ring may have taken the bytes from the kernel already: they stay with the backend, disarming
 //!   does not lose them, and they are reported again when the operation is armed again.
@@ -65,6 +67,7 @@ mod streams;
 mod uring;
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
@@ -111,6 +114,8 @@ pub struct Reactor<S> {
     waker: Waker,
     /// How many waits in a row reported something for nobody.
     stray_waits: u32,
+    /// What the wait reported that is reported once. Kept for its memory.
+    reported_once: Vec<(Token, Operations)>,
 }
 
 impl<S> Reactor<S> {
@@ -122,7 +127,8 @@ impl<S> Reactor<S> {
             BackendChoice::Uring => Box::new(uring::UringBackend::new(waker.clone())?),
             BackendChoice::Scripted(script) => Box::new(scripted::ScriptedBackend::new(script)),
         };
-        let mut reactor = Self { backend, sources: Sources::new(), waker, stray_waits: 0 };
+        let (sources, reported_once) = (Sources::new(), Vec::new());
+        let mut reactor = Self { backend, sources, waker, stray_waits: 0, reported_once };
         reactor.watch_bell()?;
         Ok(reactor)
     }
@@ -224,8 +230,14 @@ impl<S> Reactor<S> {
     /// Takes received bytes; 0 is the end of the stream, `WouldBlock` means there are none.
     #[inline]
     pub fn receive(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<usize> {
+        self.receive_new(token, sys::written(buffer))
+    }
+
+    /// The same into memory that nobody has written to. As many bytes as it answers are there then, at the beginning.
+    #[inline]
+    pub fn receive_new(&mut self, token: Token, memory: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
         let slot = self.sources.get(token).ok_or_else(sys::bad_descriptor)?;
-        self.backend.receive(token, slot.fd, buffer)
+        self.backend.receive(token, slot.fd, memory)
     }
 
     /// Takes a connection; `WouldBlock` means there is none.
@@ -286,7 +298,7 @@ impl<S> Reactor<S> {
     /// Appends to `out` what the wait found, in the kernel's order.
     pub fn finish_wait(&mut self, wait: Wait, out: &mut Vec<Completion>) -> io::Result<()> {
         self.waker.end_sleep();
-        let Self { backend, sources, waker, .. } = self;
+        let Self { backend, sources, waker, reported_once, .. } = self;
         let mut has_strays = false;
         let result = backend.finish_wait(wait, &mut |token, ready| {
             if token == Token::BELL {
@@ -296,8 +308,20 @@ impl<S> Reactor<S> {
             let armed = sources.get(token).map_or(Operations::NONE, |slot| slot.watched);
             let completed = armed.intersection(ready);
             has_strays |= completed.is_empty();
+            if completed.intersects(Operations::ONCE) {
+                reported_once.push((token, completed.intersection(Operations::ONCE)));
+            }
             out.extend(completed.iter().map(|operation| Completion { token, operation }));
         });
+        for (token, reported) in reported_once.drain(..) {
+            if let Some(slot) = sources.get_mut(token) {
+                let before = slot.watched;
+                slot.armed = slot.armed.difference(reported);
+                slot.watched = before.difference(reported);
+                // Fails only for what was closed behind our back, which is not heard of any more.
+                let _ = backend.on_reported_once(token, slot.fd, before, slot.watched);
+            }
+        }
         result?;
         self.on_strays(has_strays)
     }

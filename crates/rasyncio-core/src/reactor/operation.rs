@@ -48,16 +48,27 @@ pub enum Operation {
     Send = 16,
     /// Datagrams.
     ReceiveDatagrams = 32,
+    /// `Readable` and `Writable` that are reported once, and armed no longer then.
+    ReadableOnce = 64,
+    WritableOnce = 128,
 }
 
 impl Operation {
     /// The order of completions of one source: what reads comes before what writes.
-    pub(super) const ORDER: [Self; 6] =
-        [Self::Readable, Self::Receive, Self::ReceiveDatagrams, Self::Accept, Self::Writable, Self::Send];
+    pub(super) const ORDER: [Self; 8] = [
+        Self::Readable,
+        Self::ReadableOnce,
+        Self::Receive,
+        Self::ReceiveDatagrams,
+        Self::Accept,
+        Self::Writable,
+        Self::WritableOnce,
+        Self::Send,
+    ];
 
     /// Whether it watches a descriptor that is not ours, and so may be closed behind our back.
     pub(super) fn is_foreign(self) -> bool {
-        matches!(self, Self::Readable | Self::Writable)
+        matches!(self, Self::Readable | Self::Writable | Self::ReadableOnce | Self::WritableOnce)
     }
 }
 
@@ -77,6 +88,7 @@ impl Operations {
     /// Those that a descriptor with something to read can go on with.
     pub(crate) const READING: Self = Self(
         Operation::Readable as u8
+            | Operation::ReadableOnce as u8
             | Operation::Receive as u8
             | Operation::ReceiveDatagrams as u8
             | Operation::Accept as u8,
@@ -84,12 +96,17 @@ impl Operations {
     /// Those that a ring is not asked for itself, but told of by a poll.
     pub(super) const POLLED: Self = Self(
         Operation::Readable as u8
+            | Operation::ReadableOnce as u8
             | Operation::Writable as u8
+            | Operation::WritableOnce as u8
             | Operation::Send as u8
             | Operation::ReceiveDatagrams as u8,
     );
     /// Those that a descriptor with room to write can go on with.
-    pub(crate) const WRITING: Self = Self(Operation::Writable as u8 | Operation::Send as u8);
+    pub(crate) const WRITING: Self =
+        Self(Operation::Writable as u8 | Operation::WritableOnce as u8 | Operation::Send as u8);
+    /// Those that are armed no longer when they were reported.
+    pub(super) const ONCE: Self = Self(Operation::ReadableOnce as u8 | Operation::WritableOnce as u8);
 
     pub(crate) fn is_empty(self) -> bool {
         self == Self::NONE
@@ -109,6 +126,11 @@ impl Operations {
 
     pub(crate) fn without(self, operation: Operation) -> Self {
         Self(self.0 & !(operation as u8))
+    }
+
+    /// What is not among `others`.
+    pub(crate) fn difference(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
     }
 
     pub(crate) fn union(self, others: Self) -> Self {
@@ -145,6 +167,6 @@ mod tests {
     fn reading_comes_before_writing() {
         let all = Operations::READING.union(Operations::WRITING);
         let order: Vec<Operation> = all.iter().collect();
-        assert_eq!(order[4..], [Operation::Writable, Operation::Send]);
+        assert_eq!(order[5..], [Operation::Writable, Operation::WritableOnce, Operation::Send]);
     }
 }

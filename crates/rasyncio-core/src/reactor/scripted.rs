@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -133,8 +134,13 @@ impl Backend for ScriptedBackend {
         Ok(())
     }
 
-    fn receive(&mut self, _token: Token, fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
-        self.read(fd, buffer)
+    fn receive(&mut self, _token: Token, fd: RawFd, memory: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+        let mut bytes = vec![0; memory.len()];
+        let count = self.read(fd, &mut bytes)?;
+        for (place, byte) in memory.iter_mut().zip(&bytes[..count]) {
+            place.write(*byte);
+        }
+        Ok(count)
     }
 
     fn read(&mut self, fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {

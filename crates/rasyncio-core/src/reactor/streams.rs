@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{OwnedFd, RawFd};
 
 use super::operation::{Operation, Operations, Token};
@@ -152,14 +153,14 @@ impl Stream {
         self.kept >= most || matches!(self.news.back(), Some(News::End | News::Failed(_)))
     }
 
-    /// Moves bytes to `buffer`; 0 is the end of the stream, None that nothing is there.
+    /// Moves bytes to the beginning of `memory`; 0 is the end of the stream, None that nothing is there.
     pub(super) fn take_bytes(
         &mut self,
         mut ring: Option<&mut Ring>,
-        buffer: &mut [u8],
+        memory: &mut [MaybeUninit<u8>],
     ) -> Option<io::Result<usize>> {
         let mut count = 0;
-        while count < buffer.len()
+        while count < memory.len()
             && let Some(news) = self.news.front_mut()
         {
             let (bytes, taken) = match (news, &ring) {
@@ -168,8 +169,10 @@ impl Stream {
                 _ => break,
             };
             let rest = &bytes[*taken..];
-            let part = rest.len().min(buffer.len() - count);
-            buffer[count..count + part].copy_from_slice(&rest[..part]);
+            let part = rest.len().min(memory.len() - count);
+            for (place, byte) in memory[count..].iter_mut().zip(&rest[..part]) {
+                place.write(*byte);
+            }
             let is_used_up = part == rest.len();
             *taken += part;
             count += part;
@@ -181,7 +184,7 @@ impl Stream {
             }
         }
         self.kept -= count;
-        if count > 0 || buffer.is_empty() {
+        if count > 0 || memory.is_empty() {
             return Some(Ok(count));
         }
         match self.news.pop_front()? {

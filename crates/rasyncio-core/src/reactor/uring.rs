@@ -14,6 +14,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
@@ -321,14 +322,14 @@ impl Backend for UringBackend {
         self.ring = Some(ring);
     }
 
-    fn receive(&mut self, token: Token, fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
+    fn receive(&mut self, token: Token, fd: RawFd, memory: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
         let Some(stream) = self.streams.get_mut(token) else {
-            return socket::receive(fd, buffer);
+            return socket::receive(fd, memory);
         };
-        let received = match stream.take_bytes(self.ring.as_deref_mut(), buffer) {
+        let received = match stream.take_bytes(self.ring.as_deref_mut(), memory) {
             Some(received) => received,
             None if stream.request.is_some() => Err(io::ErrorKind::WouldBlock.into()),
-            None => socket::receive(fd, buffer),
+            None => socket::receive(fd, memory),
         };
         self.pursue(token);
         received

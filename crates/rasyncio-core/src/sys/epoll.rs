@@ -15,6 +15,8 @@ use super::borrow;
 pub(crate) struct Directions {
     pub(crate) read: bool,
     pub(crate) write: bool,
+    /// The kernel stops watching with the first report, until it is told of the descriptor again.
+    pub(crate) once: bool,
 }
 
 /// An epoll instance. Each descriptor in it carries the `key` that its events come back with.
@@ -111,7 +113,7 @@ impl EpollWait {
             let broken = flags.intersects(EventFlags::HUP | EventFlags::ERR);
             let read = broken || flags.contains(EventFlags::IN);
             let write = broken || flags.contains(EventFlags::OUT);
-            (key, Directions { read, write })
+            (key, Directions { read, write, once: false })
         })
     }
 
@@ -169,6 +171,7 @@ fn flags(watched: Directions) -> EventFlags {
     let mut flags = EventFlags::empty();
     flags.set(EventFlags::IN, watched.read);
     flags.set(EventFlags::OUT, watched.write);
+    flags.set(EventFlags::ONESHOT, watched.once);
     flags
 }
 

@@ -38,6 +38,7 @@ pub(crate) mod time;
 pub(crate) mod wake;
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, RawFd};
 
 /// Lends `descriptor` to one system call.
@@ -49,6 +50,13 @@ fn borrow<'call>(descriptor: RawFd) -> io::Result<BorrowedFd<'call>> {
     // SAFETY: not -1, checked above. The callers, all in this room, use it for one call and keep
     // nothing; a number closed meanwhile makes that call fail with EBADF, as the room's head says.
     Ok(unsafe { BorrowedFd::borrow_raw(descriptor) })
+}
+
+/// Memory that was written before, as memory to be written. Whoever gets it writes bytes and nothing else.
+#[inline]
+pub(crate) fn written(memory: &mut [u8]) -> &mut [MaybeUninit<u8>] {
+    // SAFETY: of the same layout; the callers, all in this crate, hand it to what receives bytes, which never makes a byte undefined.
+    unsafe { &mut *(std::ptr::from_mut(memory) as *mut [MaybeUninit<u8>]) }
 }
 
 /// EBADF: what the kernel says of a number that is no descriptor.

@@ -1,6 +1,7 @@
 //! What is done to one socket. Nothing here ever blocks.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::{OwnedFd, RawFd};
 
 use rustix::io::Errno;
@@ -9,15 +10,15 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFla
 use super::address::PeerAddress;
 use super::borrow;
 
-/// Receives what is there. `Ok(0)` is the end of the stream.
+/// Receives what is there into the beginning of `memory`. `Ok(0)` is the end of the stream.
 #[inline]
-pub(crate) fn receive(socket: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn receive(socket: RawFd, memory: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     let socket = borrow(socket)?;
     loop {
         // DONTWAIT: a socket that its owner left blocking must not stop the loop.
-        match rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
+        match rustix::net::recv(socket, &mut *memory, RecvFlags::DONTWAIT) {
             Err(Errno::INTR) => {}
-            result => return Ok(result?.0),
+            result => return Ok(result?.0.0.len()),
         }
     }
 }

@@ -61,6 +61,58 @@ fn reading_is_reported_before_writing() {
 }
 
 #[test]
+fn what_is_armed_once_is_reported_once_each_time_it_is_armed() {
+    let (mut near, far) = pair();
+    near.write_all(b"x").expect("room");
+    let mut reactor = reactor();
+    let token = reactor.insert(far.as_raw_fd(), ());
+    for _ in 0..3 {
+        reactor.arm(token, Operation::ReadableOnce).expect("a socket can be watched");
+        assert!(reactor.is_armed(token, Operation::ReadableOnce));
+        assert_eq!(operations(&look(&mut reactor)), [Operation::ReadableOnce]);
+        assert!(!reactor.is_armed(token, Operation::ReadableOnce));
+        assert_eq!(look(&mut reactor), []);
+    }
+    reactor.arm(token, Operation::ReadableOnce).expect("a socket can be watched");
+    reactor.disarm(token, Operation::ReadableOnce);
+    assert_eq!(look(&mut reactor), []);
+}
+
+#[test]
+fn what_is_armed_once_leaves_everything_else_armed() {
+    let (mut near, far) = pair();
+    let mut reactor = reactor();
+    let token = reactor.insert(far.as_raw_fd(), ());
+    reactor.arm(token, Operation::ReadableOnce).expect("a socket can be watched");
+    reactor.arm(token, Operation::WritableOnce).expect("a socket can be watched");
+    assert_eq!(operations(&look(&mut reactor)), [Operation::WritableOnce]);
+    near.write_all(b"x").expect("room");
+    assert_eq!(operations(&look(&mut reactor)), [Operation::ReadableOnce]);
+    reactor.arm(token, Operation::Readable).expect("a socket can be watched");
+    reactor.arm(token, Operation::WritableOnce).expect("a socket can be watched");
+    assert_eq!(operations(&look(&mut reactor)), [Operation::Readable, Operation::WritableOnce]);
+    assert_eq!(operations(&look(&mut reactor)), [Operation::Readable]);
+}
+
+#[test]
+fn a_number_given_away_after_its_report_can_be_armed_once_again() {
+    let (mut near, far) = pair();
+    let mut far = OwnedFd::from(far);
+    near.write_all(b"x").expect("room");
+    let mut reactor = reactor();
+    let token = reactor.insert(far.as_raw_fd(), ());
+    reactor.arm(token, Operation::ReadableOnce).expect("a socket can be watched");
+    assert_eq!(operations(&look(&mut reactor)), [Operation::ReadableOnce]);
+    reactor.remove(token);
+    let mut other = give_number_away(&mut far);
+    let token = reactor.insert(far.as_raw_fd(), ());
+    reactor.arm(token, Operation::ReadableOnce).expect("a socket can be watched");
+    assert_eq!(look(&mut reactor), []);
+    other.write_all(b"y").expect("room");
+    assert_eq!(tokens(&look(&mut reactor)), [token]);
+}
+
+#[test]
 fn a_hang_up_is_reported_to_whatever_is_armed() {
     let (near, far) = pair();
     drop(near);

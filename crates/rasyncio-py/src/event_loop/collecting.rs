@@ -60,6 +60,7 @@ impl Watcher {
     fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
             Self::Handle(handle) => visit.call(handle),
+            Self::Once(future) => visit.call(future),
             Self::Pipe(pipe) => pipe.visit(visit),
         }
     }

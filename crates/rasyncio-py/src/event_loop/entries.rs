@@ -100,7 +100,7 @@ impl Loop {
             Source::Listener(listener) => Some(Behind::Listener(listener.clone_ref(py))),
             source @ Source::Watch { .. } => match source.watcher(operation)? {
                 Watcher::Pipe(pipe) => Some(Behind::Pipe(pipe.clone_ref(py))),
-                Watcher::Handle(_) => None,
+                Watcher::Handle(_) | Watcher::Once(_) => None,
             },
             Source::Child(transport) => Some(Behind::Child(transport.clone_ref(py))),
             Source::Stream(_) | Source::IdleTransport(_) | Source::Signals => None,

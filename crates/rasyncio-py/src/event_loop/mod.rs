@@ -110,6 +110,8 @@ pub(crate) enum Source {
 /// Who watches a descriptor in one direction.
 pub(crate) enum Watcher {
     Handle(Py<Handle>),
+    /// Is ended when the descriptor is ready, and watches no longer.
+    Once(Py<Future>),
     Pipe(AnyPipe),
 }
 

@@ -102,7 +102,7 @@ impl Asked {
         let function = if name == ADDRESSES && event_loop.get().is_debug(py) {
             event_loop.getattr(intern!(py, "_getaddrinfo_debug"))?
         } else {
-            py.import(intern!(py, "socket"))?.getattr(name)?
+            stdlib(py).resolver.module.bind(py).getattr(name)?
         };
         let mut call = vec![py.None().into_bound(py), function];
         call.extend(arguments.iter());
@@ -158,15 +158,15 @@ fn ask_for_names(event_loop: &Bound<'_, Loop>, arguments: &Bound<'_, PyTuple>) -
 /// Whether the function of that name in the `socket` module is the interpreter's own: programs and tests put others there.
 fn is_the_interpreters(py: Python<'_>, name: &str) -> PyResult<bool> {
     let library = &stdlib(py).resolver;
-    let (known, native) = if name == ADDRESSES {
-        (&library.getaddrinfo, &library.native_getaddrinfo)
+    let (name, known, native) = if name == ADDRESSES {
+        (intern!(py, "getaddrinfo"), &library.getaddrinfo, &library.native_getaddrinfo)
     } else {
-        (&library.getnameinfo, &library.getnameinfo)
+        (intern!(py, "getnameinfo"), &library.getnameinfo, &library.getnameinfo)
     };
-    let is = |module: &str, known: &Py<PyAny>| -> PyResult<bool> {
-        Ok(py.import(module)?.getattr_opt(name)?.is_some_and(|function| function.is(known)))
+    let is = |module: &Py<PyAny>, known: &Py<PyAny>| -> PyResult<bool> {
+        Ok(module.bind(py).getattr_opt(name)?.is_some_and(|function| function.is(known)))
     };
-    Ok(library.is_native && is("socket", known)? && is("_socket", native)?)
+    Ok(library.is_native && is(&library.module, known)? && is(&library.native_module, native)?)
 }
 
 /// A question in debug mode, which the log is told of, and of an answer that took long.

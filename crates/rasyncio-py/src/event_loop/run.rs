@@ -123,6 +123,9 @@ impl Loop {
             let Completion { token, operation, .. } = completion;
             match operation {
                 Operation::Readable | Operation::Writable => Self::on_watched(this, token, operation)?,
+                Operation::ReadableOnce | Operation::WritableOnce => {
+                    this.get().on_watched_once(py, token, operation)?;
+                }
                 _ => this.get().enqueue(py, Ready::Io { token, operation }),
             }
         }

@@ -1,20 +1,29 @@
 //! `sock_*`: reading and writing sockets of the user's (asyncio: `selector_events.py`).
 //!
-//! Each is a Rust coroutine that calls the socket object's own method and, while that would block, waits for the
-//! descriptor. asyncio calls it from the loop's callback instead, so a task that is cancelled between the callback and
-//! its next step loses what was received; here nothing is received unless the coroutine runs and hands it on.
+//! Each makes one call on the socket and, while that would block, waits for the descriptor (`operation`, `ready`). It is the socket object's own
+//! method, or the same done here where that is a plain one (`plain`). asyncio calls it from the loop's callback instead, so a task that is cancelled
+//! between the callback and its next step loses what was received; here nothing is received unless the coroutine runs and hands it on.
 
-use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyOSError, PyValueError};
+mod operation;
+mod plain;
+mod ready;
+mod receiving;
+mod sending;
+
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyMemoryView, PySlice, PyString, PyTuple};
 
-use super::bell::Bell;
 use super::resolve::{Hints, ensure_resolved};
 use super::{Loop, tls};
 use crate::coroutines::Coroutine;
-use crate::ffi::call::{call_method_none, call_method_one};
-use crate::handles::Handle;
+use crate::ffi::call::call_method_one;
+pub(super) use operation::repeat;
+use operation::{coroutine, would_block};
+pub(super) use ready::Direction;
+use ready::until_ready;
+use receiving::{Accept, Receive, ReceiveFrom, ReceiveFromInto, ReceiveInto};
+use sending::{SendAll, SendTo};
 
 #[pymethods]
 impl Loop {
@@ -24,9 +33,7 @@ impl Loop {
         sock: Py<PyAny>,
         n: Py<PyAny>,
     ) -> PyResult<Bound<'py, Coroutine>> {
-        operation(this, "EventLoop.sock_recv", Direction::Read, sock, move |sock| {
-            call_method_one(sock, intern!(sock.py(), "recv"), n.bind(sock.py()))
-        })
+        coroutine(this, "EventLoop.sock_recv", sock, Receive { size: n })
     }
 
     /// Receives into the writable buffer `buf`; returns the number of bytes.
@@ -35,9 +42,7 @@ impl Loop {
         sock: Py<PyAny>,
         buf: Py<PyAny>,
     ) -> PyResult<Bound<'py, Coroutine>> {
-        operation(this, "EventLoop.sock_recv_into", Direction::Read, sock, move |sock| {
-            call_method_one(sock, intern!(sock.py(), "recv_into"), buf.bind(sock.py()))
-        })
+        coroutine(this, "EventLoop.sock_recv_into", sock, ReceiveInto { memory: buf })
     }
 
     /// Receives a datagram of up to `bufsize` bytes; returns it and the address it came from.
@@ -46,9 +51,7 @@ impl Loop {
         sock: Py<PyAny>,
         bufsize: Py<PyAny>,
     ) -> PyResult<Bound<'py, Coroutine>> {
-        operation(this, "EventLoop.sock_recvfrom", Direction::Read, sock, move |sock| {
-            call_method_one(sock, intern!(sock.py(), "recvfrom"), bufsize.bind(sock.py()))
-        })
+        coroutine(this, "EventLoop.sock_recvfrom", sock, ReceiveFrom { size: bufsize })
     }
 
     /// Receives a datagram into `buf`, at most `nbytes` (0: all it has room for); returns its size and the address it came from.
@@ -59,16 +62,7 @@ impl Loop {
         buf: Py<PyAny>,
         nbytes: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, Coroutine>> {
-        operation(this, "EventLoop.sock_recvfrom_into", Direction::Read, sock, move |sock| {
-            let py = sock.py();
-            let buf = buf.bind(py);
-            match &nbytes {
-                Some(size) if size.bind(py).is_truthy()? => {
-                    sock.call_method1(intern!(py, "recvfrom_into"), (buf, size))
-                }
-                _ => sock.call_method1(intern!(py, "recvfrom_into"), (buf, buf.len()?)),
-            }
-        })
+        coroutine(this, "EventLoop.sock_recvfrom_into", sock, ReceiveFromInto { memory: buf, size: nbytes })
     }
 
     /// Sends all of `data`. When it raises, nothing is known of how much was sent.
@@ -77,12 +71,7 @@ impl Loop {
         sock: Py<PyAny>,
         data: Py<PyAny>,
     ) -> PyResult<Bound<'py, Coroutine>> {
-        let mut rest = Unsent { data, view: None, sent: 0 };
-        let event_loop = this.clone().unbind();
-        Coroutine::make(this.py(), "EventLoop.sock_sendall", async move {
-            Python::attach(|py| check_socket(event_loop.bind(py), sock.bind(py)))?;
-            repeat(&event_loop, &sock, Direction::Write, |sock| rest.send(sock)).await
-        })
+        coroutine(this, "EventLoop.sock_sendall", sock, SendAll::new(data))
     }
 
     /// Sends `data` as one datagram to `address`; returns the number of bytes.
@@ -92,10 +81,7 @@ impl Loop {
         data: Py<PyAny>,
         address: Py<PyAny>,
     ) -> PyResult<Bound<'py, Coroutine>> {
-        operation(this, "EventLoop.sock_sendto", Direction::Write, sock, move |sock| {
-            let py = sock.py();
-            sock.call_method1(intern!(py, "sendto"), (data.bind(py), address.bind(py)))
-        })
+        coroutine(this, "EventLoop.sock_sendto", sock, SendTo { data, address })
     }
 
     /// Connects `sock` to `address`; the host of an internet address may be a name.
@@ -115,38 +101,8 @@ impl Loop {
 
     /// Accepts a connection; returns its socket, which does not block, and the peer's address.
     fn sock_accept<'py>(this: &Bound<'py, Self>, sock: Py<PyAny>) -> PyResult<Bound<'py, Coroutine>> {
-        operation(this, "EventLoop.sock_accept", Direction::Read, sock, |sock| {
-            let py = sock.py();
-            let accepted = call_method_none(sock, intern!(py, "accept"))?;
-            accepted.get_item(0)?.call_method1(intern!(py, "setblocking"), (false,))?;
-            Ok(accepted)
-        })
+        coroutine(this, "EventLoop.sock_accept", sock, Accept)
     }
-}
-
-#[derive(Clone, Copy)]
-pub(super) enum Direction {
-    Read,
-    Write,
-}
-
-/// The coroutine of an operation that is one call of a method, repeated until it does not block.
-fn operation<'py, F>(
-    event_loop: &Bound<'py, Loop>,
-    name: &'static str,
-    direction: Direction,
-    sock: Py<PyAny>,
-    call: F,
-) -> PyResult<Bound<'py, Coroutine>>
-where
-    F: for<'a> Fn(&Bound<'a, PyAny>) -> PyResult<Bound<'a, PyAny>> + Send + 'static,
-{
-    let py = event_loop.py();
-    let event_loop = event_loop.clone().unbind();
-    Coroutine::make(py, name, async move {
-        Python::attach(|py| check_socket(event_loop.bind(py), sock.bind(py)))?;
-        repeat(&event_loop, &sock, direction, move |sock| call(sock).map(Some)).await
-    })
 }
 
 /// What asyncio asks of every socket that it is given.
@@ -159,101 +115,36 @@ pub(super) fn check_socket(event_loop: &Bound<'_, Loop>, sock: &Bound<'_, PyAny>
     Ok(())
 }
 
-/// Calls `attempt` now and whenever the socket is ready, until it gives something or fails. None and BlockingIOError mean "not yet".
-pub(super) async fn repeat<F>(
-    event_loop: &Py<Loop>,
-    sock: &Py<PyAny>,
-    direction: Direction,
-    mut attempt: F,
-) -> PyResult<Py<PyAny>>
-where
-    F: for<'a> FnMut(&Bound<'a, PyAny>) -> PyResult<Option<Bound<'a, PyAny>>> + Send,
-{
-    let begun = Python::attach(|py| match when_ready(sock.bind(py), &mut attempt)? {
-        Some(result) => Ok::<_, PyErr>(Begun::Done(result)),
-        None => Ok(Begun::Waiting(Watch::begin(event_loop.bind(py), sock.bind(py), direction)?)),
-    })?;
-    let watch = match begun {
-        Begun::Done(result) => return Ok(result),
-        Begun::Waiting(watch) => watch,
-    };
-    loop {
-        Bell::wait(&watch.bell, event_loop).await?;
-        let result = Python::attach(|py| {
-            // While this coroutine waited for its turn the descriptor stayed ready and rang again.
-            watch.bell.get().silence(py);
-            when_ready(sock.bind(py), &mut attempt)
-        })?;
-        if let Some(result) = result {
-            return Ok(result);
-        }
+/// Connects to an address that needs no resolving.
+async fn connect(event_loop: &Py<Loop>, sock: &Py<PyAny>, address: &Py<PyAny>) -> PyResult<()> {
+    if !Python::attach(|py| is_connected_at_once(sock.bind(py), address))? {
+        until_ready(event_loop, sock, Direction::Write).await?;
+        Python::attach(|py| finish_connect(sock.bind(py), address))?;
     }
+    Ok(())
 }
 
-enum Begun {
-    Done(Py<PyAny>),
-    Waiting(Watch),
-}
-
-fn when_ready<F>(sock: &Bound<'_, PyAny>, attempt: &mut F) -> PyResult<Option<Py<PyAny>>>
-where
-    F: for<'a> FnMut(&Bound<'a, PyAny>) -> PyResult<Option<Bound<'a, PyAny>>>,
-{
-    match attempt(sock) {
-        Ok(result) => Ok(result.map(Bound::unbind)),
-        Err(error) if would_block(sock.py(), &error) => Ok(None),
+/// As a local one may be.
+fn is_connected_at_once(sock: &Bound<'_, PyAny>, address: &Py<PyAny>) -> PyResult<bool> {
+    let py = sock.py();
+    match call_method_one(sock, intern!(py, "connect"), address.bind(py)) {
+        Ok(_) => Ok(true),
+        // After EINTR, too, connecting goes on in the background (connect(2)).
+        Err(error) if would_block(py, &error) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-fn would_block(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<PyBlockingIOError>(py) || error.is_instance_of::<PyInterruptedError>(py)
-}
-
-/// What `sock_sendall` has yet to send.
-struct Unsent {
-    data: Py<PyAny>,
-    /// The bytes of `data`, taken when the first call did not send all of them.
-    view: Option<Py<PyAny>>,
-    sent: usize,
-}
-
-impl Unsent {
-    /// Sends once; None is given in the end.
-    fn send<'py>(&mut self, sock: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let py = sock.py();
-        let sent = match &self.view {
-            None => call_method_one(sock, intern!(py, "send"), self.data.bind(py)),
-            Some(view) => call_method_one(sock, intern!(py, "send"), &self.rest(view.bind(py))?),
-        };
-        match sent {
-            Ok(count) => self.sent += count.extract::<usize>()?,
-            Err(error) if would_block(py, &error) => {}
-            Err(error) => return Err(error),
-        }
-        let size = match (&self.view, self.data.bind(py).cast::<PyBytes>()) {
-            (Some(view), _) => view.bind(py).len()?,
-            (None, Ok(bytes)) if bytes.as_bytes().len() == self.sent => self.sent,
-            (None, _) => self.take_view(py)?,
-        };
-        Ok((self.sent == size).then(|| py.None().into_bound(py)))
+fn finish_connect(sock: &Bound<'_, PyAny>, address: &Py<PyAny>) -> PyResult<()> {
+    let py = sock.py();
+    let module = py.import(intern!(py, "socket"))?;
+    let option = (module.getattr(intern!(py, "SOL_SOCKET"))?, module.getattr(intern!(py, "SO_ERROR"))?);
+    let number: i32 = sock.call_method1(intern!(py, "getsockopt"), option)?.extract()?;
+    if number == 0 {
+        return Ok(());
     }
-
-    /// The bytes that were not sent yet, not copied.
-    fn rest<'py>(&self, view: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let py = view.py();
-        let slice = PySlice::new(py, isize::try_from(self.sent)?, isize::MAX, 1);
-        view.get_item(slice)
-    }
-
-    /// Takes the view and gives its size. Bytes are counted, whatever the items of the buffer are.
-    fn take_view(&mut self, py: Python<'_>) -> PyResult<usize> {
-        let view = PyMemoryView::from(self.data.bind(py))?;
-        let view = view.call_method1(intern!(py, "cast"), (PyString::new(py, "B"),))?;
-        let size = view.len()?;
-        self.view = Some(view.unbind());
-        Ok(size)
-    }
+    let text = format!("Connect call failed {}", address.bind(py).str()?);
+    Err(PyOSError::new_err((number, text)))
 }
 
 /// The address to connect to: that of an internet socket is resolved, others are taken as they are.
@@ -285,99 +176,4 @@ fn internet_hints(sock: &Bound<'_, PyAny>) -> PyResult<Option<Hints>> {
         protocol: sock.getattr(intern!(py, "proto"))?.unbind(),
         flags: 0_i32.into_pyobject(py)?.into_any().unbind(),
     }))
-}
-
-/// Connects to an address that needs no resolving.
-async fn connect(event_loop: &Py<Loop>, sock: &Py<PyAny>, address: &Py<PyAny>) -> PyResult<()> {
-    let watch = Python::attach(|py| begin_connect(event_loop.bind(py), sock.bind(py), address))?;
-    if let Some(watch) = watch {
-        Bell::wait(&watch.bell, event_loop).await?;
-        Python::attach(|py| finish_connect(sock.bind(py), address))?;
-    }
-    Ok(())
-}
-
-/// None when the socket is connected at once, as a local one may be.
-fn begin_connect(
-    event_loop: &Bound<'_, Loop>,
-    sock: &Bound<'_, PyAny>,
-    address: &Py<PyAny>,
-) -> PyResult<Option<Watch>> {
-    let py = event_loop.py();
-    match call_method_one(sock, intern!(py, "connect"), address.bind(py)) {
-        Ok(_) => Ok(None),
-        // After EINTR, too, connecting goes on in the background (connect(2)).
-        Err(error) if would_block(py, &error) => Watch::begin(event_loop, sock, Direction::Write).map(Some),
-        Err(error) => Err(error),
-    }
-}
-
-fn finish_connect(sock: &Bound<'_, PyAny>, address: &Py<PyAny>) -> PyResult<()> {
-    let py = sock.py();
-    let module = py.import(intern!(py, "socket"))?;
-    let option = (module.getattr(intern!(py, "SOL_SOCKET"))?, module.getattr(intern!(py, "SO_ERROR"))?);
-    let number: i32 = sock.call_method1(intern!(py, "getsockopt"), option)?.extract()?;
-    if number == 0 {
-        return Ok(());
-    }
-    let text = format!("Connect call failed {}", address.bind(py).str()?);
-    Err(PyOSError::new_err((number, text)))
-}
-
-/// A descriptor watched on behalf of a coroutine, until this is dropped.
-struct Watch {
-    event_loop: Py<Loop>,
-    descriptor: i32,
-    direction: Direction,
-    handle: Py<Handle>,
-    /// Rings whenever the descriptor is ready.
-    bell: Py<Bell>,
-}
-
-impl Watch {
-    fn begin(event_loop: &Bound<'_, Loop>, sock: &Bound<'_, PyAny>, direction: Direction) -> PyResult<Self> {
-        let py = event_loop.py();
-        let given = call_method_none(sock, intern!(py, "fileno"))?;
-        let descriptor = given.extract()?;
-        event_loop.get().check_not_transport(&given, descriptor)?;
-        let bell = Bell::make(py)?;
-        let handle = Handle::make(
-            py,
-            bell.clone_ref(py).into_any(),
-            PyTuple::empty(py).unbind(),
-            event_loop.clone().into_any().unbind(),
-            None,
-            event_loop.get().is_debug(py),
-        )?
-        .unbind();
-        match direction {
-            Direction::Read => Loop::watch_reader(event_loop, descriptor, handle.clone_ref(py))?,
-            Direction::Write => Loop::watch_writer(event_loop, descriptor, handle.clone_ref(py))?,
-        }
-        Ok(Self { event_loop: event_loop.clone().unbind(), descriptor, direction, handle, bell })
-    }
-
-    fn end(&self, py: Python<'_>) -> PyResult<()> {
-        // Cancelled means that the descriptor is watched for somebody else by now.
-        if self.handle.get().is_cancelled(py) {
-            return Ok(());
-        }
-        let event_loop = self.event_loop.bind(py);
-        match self.direction {
-            Direction::Read => Loop::unwatch_reader(event_loop, self.descriptor)?,
-            Direction::Write => Loop::unwatch_writer(event_loop, self.descriptor)?,
-        };
-        Ok(())
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        // No interpreter, no loop: at its end there is nothing to undo.
-        Python::try_attach(|py| {
-            if let Err(error) = self.end(py) {
-                error.write_unraisable(py, None);
-            }
-        });
-    }
 }

@@ -8,22 +8,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyTuple};
 use rasyncio_core::reactor::{Operation, Reactor, Token};
 
-use super::{Loop, Ready, Source, Watcher};
+use super::{Loop, NativeTimer, Ready, Source, Watcher};
 use crate::exceptions;
+use crate::futures::Future;
 use crate::handles::Handle;
+use crate::tasks::WAKE;
 use crate::transports::pipe::AnyPipe;
 
 impl Loop {
-    /// Calls `handle` whenever `fd` is readable, instead of what was called before.
-    pub(super) fn watch_reader(this: &Bound<'_, Self>, fd: i32, handle: Py<Handle>) -> PyResult<()> {
-        Self::watch(this, fd, Operation::Readable, handle, None)
-    }
-
-    /// Calls `handle` whenever `fd` is writable, instead of what was called before.
-    pub(super) fn watch_writer(this: &Bound<'_, Self>, fd: i32, handle: Py<Handle>) -> PyResult<()> {
-        Self::watch(this, fd, Operation::Writable, handle, None)
-    }
-
     /// Stops watching `fd` for reading; false when it was not watched.
     pub(super) fn unwatch_reader(this: &Bound<'_, Self>, fd: i32) -> PyResult<bool> {
         Self::unwatch(this, fd, Operation::Readable)
@@ -70,6 +62,7 @@ impl Loop {
                 let unused = is_unused(reactor.get(token)).then(|| reactor.remove(token)).flatten();
                 return (Err(error), None, unused);
             }
+            reactor.disarm(token, other_way(operation));
             (Ok(()), swap_watcher(reactor, token, operation, watcher.take()), None)
         })?;
         drop((unused, watcher));
@@ -90,11 +83,40 @@ impl Loop {
                 reactor.get(token)?.watcher(operation).filter(|watcher| is_meant(watcher))?;
                 let old = swap_watcher(reactor, token, operation, None);
                 reactor.disarm(token, operation);
+                reactor.disarm(token, other_way(operation));
                 Some((old, is_unused(reactor.get(token)).then(|| reactor.remove(token)).flatten()))
             })?
             .unwrap_or_default();
         drop(unused);
         Ok(old)
+    }
+
+    /// Ends `future` when `fd` can go on with `operation`, instead of telling whoever was told before.
+    pub(super) fn watch_once(
+        &self,
+        future: &Bound<'_, Future>,
+        fd: i32,
+        operation: Operation,
+    ) -> PyResult<()> {
+        let py = future.py();
+        let watcher = Watcher::Once(future.clone().unbind());
+        let (outcome, old) = self.put_watcher(py, fd, operation, watcher, None)?;
+        if let Some(Watcher::Handle(old)) = old {
+            Handle::cancel_quietly(old.bind(py));
+        }
+        outcome.map_err(|error| exceptions::os_error(&error))
+    }
+
+    /// Takes back `watch_once()`; nothing if it has happened, or somebody else has taken its place.
+    pub(super) fn unwatch_once(
+        &self,
+        future: &Py<Future>,
+        py: Python<'_>,
+        fd: i32,
+        operation: Operation,
+    ) -> PyResult<()> {
+        drop(self.take_watcher(py, fd, operation, |watcher| watcher.is_once(future))?);
+        Ok(())
     }
 
     /// Tells the transport `pipe` whenever `fd` can go on with `operation`, instead of whoever was told before.
@@ -159,6 +181,7 @@ impl Loop {
             source => match source.watcher(operation)? {
                 Watcher::Handle(handle) => Some(Watched::Handle(handle.clone_ref(py))),
                 Watcher::Pipe(_) => Some(Watched::Inside),
+                Watcher::Once(_) => None,
             },
         })?;
         match found {
@@ -167,6 +190,25 @@ impl Loop {
             Some(Watched::Signals) => Self::on_signals(this)?,
             None => {}
         }
+        Ok(())
+    }
+
+    /// Whoever waited for this is told in this turn, as asyncio's callback would run, and goes on in the next one.
+    pub(super) fn on_watched_once(&self, py: Python<'_>, token: Token, operation: Operation) -> PyResult<()> {
+        let (told, unused) = self.with_reactor(py, |reactor| {
+            let is_meant = reactor.get(token).and_then(|source| source.watcher(operation));
+            let told = match is_meant {
+                Some(Watcher::Once(_)) => swap_watcher(reactor, token, operation, None),
+                _ => None,
+            };
+            let unused = is_unused(reactor.get(token)).then(|| reactor.remove(token)).flatten();
+            (told, unused)
+        })?;
+        if let Some(Watcher::Once(future)) = told {
+            let receiver = future.into_any();
+            self.enqueue(py, Ready::Timer(NativeTimer { action: &WAKE, receiver, generation: 0 }));
+        }
+        drop(unused);
         Ok(())
     }
 
@@ -225,7 +267,7 @@ fn swap_watcher(
 ) -> Option<Watcher> {
     match reactor.get_mut(token) {
         Some(Source::Watch { reader, writer, .. }) => {
-            let place = if operation == Operation::Readable { reader } else { writer };
+            let place = if is_reading(operation) { reader } else { writer };
             std::mem::replace(place, watcher)
         }
         _ => watcher,
@@ -236,7 +278,7 @@ impl Source {
     /// Who watches the descriptor for `operation`.
     pub(super) fn watcher(&self, operation: Operation) -> Option<&Watcher> {
         match self {
-            Self::Watch { reader, .. } if operation == Operation::Readable => reader.as_ref(),
+            Self::Watch { reader, .. } if is_reading(operation) => reader.as_ref(),
             Self::Watch { writer, .. } => writer.as_ref(),
             _ => None,
         }
@@ -246,6 +288,24 @@ impl Source {
 impl Watcher {
     fn is_pipe(&self, pipe: &AnyPipe) -> bool {
         matches!(self, Self::Pipe(own) if own.is(pipe))
+    }
+
+    fn is_once(&self, future: &Py<Future>) -> bool {
+        matches!(self, Self::Once(own) if own.is(future))
+    }
+}
+
+fn is_reading(operation: Operation) -> bool {
+    matches!(operation, Operation::Readable | Operation::ReadableOnce)
+}
+
+/// The other way to wait for the same: whoever watches takes the place of whoever waited once, and the other way round.
+fn other_way(operation: Operation) -> Operation {
+    match operation {
+        Operation::Readable => Operation::ReadableOnce,
+        Operation::ReadableOnce => Operation::Readable,
+        Operation::Writable => Operation::WritableOnce,
+        _ => Operation::Writable,
     }
 }
 

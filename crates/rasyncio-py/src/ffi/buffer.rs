@@ -1,7 +1,6 @@
 //! Bytes-like objects: reading into a buffer that Python owns, and showing Python bytes of ours without a copy.
 
-use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyBufferError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyString};
 use pyo3::{ffi, intern};
@@ -12,17 +11,42 @@ use super::call::{call_method_none, call_method_one};
 ///
 /// Fails with RuntimeError when the buffer has no room, and with TypeError or BufferError when it is no writable buffer.
 pub(crate) fn fill<R>(object: &Bound<'_, PyAny>, fill: impl FnOnce(&mut [u8]) -> R) -> PyResult<R> {
-    let buffer = PyBuffer::<u8>::get(object)?;
-    if buffer.readonly() || !buffer.is_c_contiguous() {
-        return Err(PyTypeError::new_err("a writable, contiguous bytes-like object is required"));
+    let py = object.py();
+    let mut view = View::new();
+    // SAFETY: the object is alive, and the view is ours, empty, and stays where it is until it is released.
+    if unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut view.0, ffi::PyBUF_WRITABLE) } < 0 {
+        let error = PyErr::fetch(py);
+        return Err(if error.is_instance_of::<PyBufferError>(py) {
+            PyTypeError::new_err("a writable, contiguous bytes-like object is required")
+        } else {
+            error
+        });
     }
-    if buffer.len_bytes() == 0 {
+    let size = usize::try_from(view.0.len)?;
+    if size == 0 {
         return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer"));
     }
-    // SAFETY: `buffer` keeps the exporter from moving or freeing the memory until it is dropped; the length is what the exporter stated, and
+    // SAFETY: `view` keeps the exporter from moving or freeing the memory until it is dropped; the length is what the exporter stated, and
     // this thread stays attached, so no Python code writes meanwhile.
-    let memory = unsafe { std::slice::from_raw_parts_mut(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes()) };
+    let memory = unsafe { std::slice::from_raw_parts_mut(view.0.buf.cast::<u8>(), size) };
     Ok(fill(memory))
+}
+
+/// A view of an object's memory, released when it is dropped, on a thread that is attached.
+struct View(ffi::Py_buffer);
+
+impl View {
+    fn new() -> Self {
+        // SAFETY: a structure of numbers and pointers, of which zeroes are an empty one.
+        Self(unsafe { std::mem::zeroed() })
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        // SAFETY: filled in by the interpreter, or empty, which is nothing to release; `fill` lets it go before it returns.
+        unsafe { ffi::PyBuffer_Release(&raw mut self.0) };
+    }
 }
 
 /// Lets `look` see what a bytearray holds. It must not call Python, which could change that.

@@ -10,6 +10,7 @@
 pub(crate) mod allocation;
 pub(crate) mod attributes;
 pub(crate) mod buffer;
+pub(crate) mod bytes;
 pub(crate) mod call;
 pub(crate) mod cell;
 pub(crate) mod context;

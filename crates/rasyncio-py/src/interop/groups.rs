@@ -3,12 +3,15 @@
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyCFunction, PyType};
+use pyo3::types::{PyCFunction, PyDict, PyType};
 
 use crate::ffi::openssl::OpenSsl;
 
 /// Names and addresses, as Python's socket module has them.
 pub(crate) struct Resolver {
+    /// The modules `socket` and `_socket`.
+    pub(crate) module: Py<PyAny>,
+    pub(crate) native_module: Py<PyAny>,
     pub(crate) getaddrinfo: Py<PyAny>,
     /// The builtin that `getaddrinfo` calls.
     pub(crate) native_getaddrinfo: Py<PyAny>,
@@ -16,8 +19,8 @@ pub(crate) struct Resolver {
     /// These three are the interpreter's: no other library had put its own in their places before.
     pub(crate) is_native: bool,
     pub(crate) gaierror: Py<PyAny>,
-    pub(crate) address_family: Py<PyAny>,
-    pub(crate) socket_kind: Py<PyAny>,
+    pub(crate) address_families: Py<PyDict>,
+    pub(crate) socket_kinds: Py<PyDict>,
 }
 
 /// What locks and queues use.
@@ -163,10 +166,22 @@ impl Resolver {
             getnameinfo: getnameinfo.unbind(),
             is_native,
             gaierror: socket.getattr("gaierror")?.unbind(),
-            address_family: socket.getattr("AddressFamily")?.unbind(),
-            socket_kind: socket.getattr("SocketKind")?.unbind(),
+            address_families: members(&socket.getattr("AddressFamily")?)?.unbind(),
+            socket_kinds: members(&socket.getattr("SocketKind")?)?.unbind(),
+            module: socket.into_any().unbind(),
+            native_module: native.into_any().unbind(),
         })
     }
+}
+
+/// The members of an enumeration by their values.
+fn members<'py>(enumeration: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+    let members = PyDict::new(enumeration.py());
+    for member in enumeration.try_iter()? {
+        let member = member?;
+        members.set_item(member.getattr("value")?, member)?;
+    }
+    Ok(members)
 }
 
 impl Primitives {

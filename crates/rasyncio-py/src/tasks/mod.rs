@@ -37,7 +37,6 @@ pub(crate) use outcome::{
     Ended, cancel, cancelling, is_done, no_longer_when_done, result_of, uncancel, when_done,
 };
 use registry::Slot;
-#[cfg(not(Py_3_12))]
 pub(crate) use sleep::WAKE;
 pub(crate) use sleep::next_turn;
 pub(crate) use wakeup::{TaskStep, TaskWakeup};

@@ -14,8 +14,8 @@ use super::tcp::TcpTransport;
 use super::tls::TlsTransport;
 use crate::event_loop::Loop;
 use crate::exceptions;
-use crate::ffi::buffer;
 use crate::ffi::call::{call_method_none, call_method_one};
+use crate::ffi::{buffer, bytes};
 use crate::interop::stdlib;
 use crate::streams::{StreamReader, StreamReaderProtocol};
 
@@ -140,10 +140,22 @@ impl TcpTransport {
         deliver: impl FnOnce(&Bound<'_, PyBytes>) -> PyResult<()>,
     ) -> PyResult<()> {
         let py = this.py();
-        let data = event_loop.get().with_scratch(py, |scratch| {
-            let received = event_loop.get().with_reactor(py, |reactor| reactor.receive(token, scratch))?;
-            PyResult::Ok(received.map(|count| PyBytes::new(py, &scratch[..count])))
-        })?;
+        let expects_much = this.get().state.with(py, |state| state.receives_much);
+        let data = if expects_much {
+            bytes::filled(py, Loop::SCRATCH_SIZE, |memory| {
+                event_loop.get().with_reactor(py, |reactor| reactor.receive_new(token, memory))
+            })?
+        } else {
+            event_loop.get().with_scratch(py, |scratch| {
+                let received =
+                    event_loop.get().with_reactor(py, |reactor| reactor.receive(token, scratch))?;
+                PyResult::Ok(received.map(|count| PyBytes::new(py, &scratch[..count])))
+            })?
+        };
+        let is_much = data.as_ref().is_ok_and(|data| data.as_bytes().len() >= MUCH);
+        if is_much != expects_much {
+            this.get().state.with(py, |state| state.receives_much = is_much);
+        }
         let data = match data {
             Ok(data) if data.as_bytes().is_empty() => return Self::read_end(this, protocol),
             Ok(data) => data,
@@ -178,7 +190,8 @@ impl TcpTransport {
             Ok(Err(error)) => return Self::read_failed(this, &error),
             Err(error) => return Self::fatal_error(this, error, Self::READ_ERROR),
         };
-        match protocol.call_method1(intern!(py, "buffer_updated"), (count,)) {
+        let count = count.into_pyobject(py)?.into_any();
+        match call_method_one(protocol, intern!(py, "buffer_updated"), &count) {
             Ok(_) => Ok(()),
             Err(error) => {
                 let message = "Fatal error: protocol.buffer_updated() call failed.";
@@ -219,11 +232,15 @@ pub(super) fn reader_of<'py>(protocol: &Bound<'py, PyAny>) -> Option<Bound<'py, 
 /// What the protocol's `get_buffer()` gives; an error if it has no room.
 fn lent_memory<'py>(protocol: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = protocol.py();
-    let memory = protocol.call_method1(intern!(py, "get_buffer"), (-1,))?;
+    let any_size = (-1_i32).into_pyobject(py)?.into_any();
+    let memory = call_method_one(protocol, intern!(py, "get_buffer"), &any_size)?;
     if memory.len()? == 0 {
         return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer"));
     }
     Ok(memory)
 }
+
+/// From so many bytes on, the next ones are received into an object of their own: a copy would cost more than to make it too large.
+const MUCH: usize = 128 * 1024;
 
 const DATA_RECEIVED_FAILED: &str = "Fatal error: protocol.data_received() call failed.";

@@ -40,6 +40,8 @@ pub(crate) struct TcpTransport {
 pub(super) struct State {
     pub(super) life: Life,
     pub(super) receiver: Receiver,
+    /// The last read brought so much that the next one is made for as much.
+    pub(super) receives_much: bool,
     pub(super) server: Option<Py<Server>>,
     pub(super) endpoint: Endpoint,
     pub(super) output: Output,
@@ -96,6 +98,7 @@ impl TcpTransport {
         let state = State {
             life: Life::new(protocol),
             receiver: Receiver::of(protocol)?,
+            receives_much: false,
             server: server.as_ref().map(|server| server.clone_ref(py)),
             endpoint,
             output: Output::default(),

@@ -3,9 +3,8 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyString};
+use pyo3::types::{PyDict, PyList, PyString};
 use rasyncio_core::net::{Names, ResolveError, ResolvedAddress};
 
 use crate::exceptions::os_error;
@@ -24,20 +23,17 @@ pub(super) fn addresses(
 
 fn address_info<'py>(py: Python<'py>, entry: &ResolvedAddress) -> PyResult<Bound<'py, PyAny>> {
     let library = &stdlib(py).resolver;
-    let family = enumerated(library.address_family.bind(py), entry.family)?;
-    let kind = enumerated(library.socket_kind.bind(py), entry.kind)?;
+    let family = enumerated(library.address_families.bind(py), entry.family)?;
+    let kind = enumerated(library.socket_kinds.bind(py), entry.kind)?;
     let name = PyString::from_bytes(py, entry.canonical_name.as_deref().unwrap_or_default())?;
     let address = address_to_python(py, &entry.address)?;
     Ok((family, kind, entry.protocol, name, address).into_pyobject(py)?.into_any())
 }
 
 /// The member of an enumeration, or the number itself if there is none.
-fn enumerated<'py>(class: &Bound<'py, PyAny>, value: i32) -> PyResult<Bound<'py, PyAny>> {
-    let py = class.py();
-    match class.call1((value,)) {
-        Err(error) if error.is_instance_of::<PyValueError>(py) => Ok(value.into_pyobject(py)?.into_any()),
-        result => result,
-    }
+fn enumerated<'py>(members: &Bound<'py, PyDict>, value: i32) -> PyResult<Bound<'py, PyAny>> {
+    let value = value.into_pyobject(members.py())?;
+    Ok(members.get_item(&value)?.unwrap_or_else(|| value.into_any()))
 }
 
 /// The pair of `socket.getnameinfo()`.
