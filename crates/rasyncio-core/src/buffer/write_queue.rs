@@ -13,7 +13,10 @@ pub type Removed<B> = SmallVec<[B; 4]>;
 /// Blocks waiting to be written. A block's bytes must not change while it is in here.
 #[derive(Debug)]
 pub struct WriteQueue<B> {
-    blocks: VecDeque<B>,
+    /// Most often there is one block at most, which then needs no memory of its own.
+    first: Option<B>,
+    /// The blocks behind the first; empty without it.
+    others: VecDeque<B>,
     /// How much of the first block is written.
     written: usize,
     /// Bytes not written yet.
@@ -22,7 +25,7 @@ pub struct WriteQueue<B> {
 
 impl<B: AsRef<[u8]>> WriteQueue<B> {
     pub fn new() -> Self {
-        Self { blocks: VecDeque::new(), written: 0, size: 0 }
+        Self { first: None, others: VecDeque::new(), written: 0, size: 0 }
     }
 
     /// Adds a block at the end. An empty one has nothing to wait for and comes back at once.
@@ -32,7 +35,10 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
             return Some(block);
         }
         self.size += size;
-        self.blocks.push_back(block);
+        match self.first {
+            None => self.first = Some(block),
+            Some(_) => self.others.push_back(block),
+        }
         None
     }
 
@@ -44,14 +50,14 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
 
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.blocks.is_empty()
+        self.first.is_none()
     }
 
     /// Shows `write` the bytes to write next, of at most `max` blocks. Answers how many they are, and what it said.
     #[inline]
     pub fn show<R>(&self, max: usize, write: impl FnOnce(&[IoSlice<'_>]) -> R) -> (usize, R) {
-        if let [block] = self.blocks.as_slices().0
-            && self.blocks.len() == 1
+        if let Some(block) = &self.first
+            && self.others.is_empty()
             && max > 0
         {
             let rest = &block.as_ref()[self.written..];
@@ -64,13 +70,13 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
     /// The bytes to write next, block by block.
     pub fn unwritten(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(self.written).chain(std::iter::repeat(0));
-        self.blocks.iter().zip(starts).map(|(block, start)| &block.as_ref()[start..])
+        self.first.iter().chain(&self.others).zip(starts).map(|(block, start)| &block.as_ref()[start..])
     }
 
     /// The first block, and how much of it is written.
     #[inline]
     pub fn first(&self) -> Option<(&B, usize)> {
-        self.blocks.front().map(|block| (block, self.written))
+        self.first.as_ref().map(|block| (block, self.written))
     }
 
     /// `count` more bytes are written; the blocks that are through go to `removed`.
@@ -83,12 +89,12 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
         assert!(count <= self.size, "wrote {count} of {} bytes", self.size);
         self.size -= count;
         self.written += count;
-        while let Some(first) = self.blocks.front().map(|block| block.as_ref().len()) {
+        while let Some(first) = self.first.as_ref().map(|block| block.as_ref().len()) {
             if self.written < first {
                 return;
             }
             self.written -= first;
-            if let Some(block) = self.blocks.pop_front() {
+            if let Some(block) = std::mem::replace(&mut self.first, self.others.pop_front()) {
                 removed.push(block);
             }
         }
@@ -98,7 +104,11 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
     pub fn take_all(&mut self) -> VecDeque<B> {
         self.written = 0;
         self.size = 0;
-        std::mem::take(&mut self.blocks)
+        let mut all = std::mem::take(&mut self.others);
+        if let Some(first) = self.first.take() {
+            all.push_front(first);
+        }
+        all
     }
 }
 

@@ -42,7 +42,7 @@ impl TcpTransport {
     /// Refuses other writes from now on; `bell` is called when the stage may have changed. RuntimeError if a file is being sent already.
     pub(crate) fn begin_file(this: &Bound<'_, Self>, bell: Py<PyAny>) -> PyResult<()> {
         Self::send_collected(this)?;
-        let mut turn = Some(FileTurn { bell, failure: None });
+        let mut turn = Some(Box::new(FileTurn { bell, failure: None }));
         let refused = this.get().state.with(this.py(), |state| {
             if state.output.file.is_none() {
                 state.output.file = turn.take();

@@ -44,7 +44,7 @@ pub(super) struct Output {
     /// `write_eof()` was called.
     pub(super) eof: bool,
     /// A `sendfile()` is under way: nobody else may write.
-    pub(super) file: Option<FileTurn>,
+    pub(super) file: Option<Box<FileTurn>>,
 }
 
 impl Output {

@@ -1,6 +1,7 @@
 //! The socket behind a transport: who owns the descriptor, and what `get_extra_info()` tells of it.
 
 use std::ffi::OsStr;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -22,9 +23,10 @@ pub(super) enum Socket {
     Closed,
 }
 
-/// An address as the kernel gave it, or, for the families that only Python knows, as Python shows it.
+/// An address as the kernel gave it, or, for the families that only Python knows, as Python shows it. Every connection has two, most of them short.
 enum Address {
-    Kernel(PeerAddress),
+    Inet4 { ip: Ipv4Addr, port: u16 },
+    Kernel(Box<PeerAddress>),
     Object(Py<PyAny>),
 }
 
@@ -60,20 +62,19 @@ impl Endpoint {
 
     pub(super) fn of_descriptor(fd: OwnedFd, peer: PeerAddress) -> Self {
         let local = net::local_address(fd.as_raw_fd()).unwrap_or(NOWHERE);
-        Self {
-            socket: Socket::Descriptor(fd),
-            local: Address::Kernel(local),
-            peer: Address::Kernel(peer),
-            shown: None,
-        }
+        Self { socket: Socket::Descriptor(fd), local: local.into(), peer: peer.into(), shown: None }
     }
 
     pub(super) fn family(&self) -> Family {
         match &self.local {
-            Address::Kernel(PeerAddress::Inet4 { .. }) => Family::Inet4,
-            Address::Kernel(PeerAddress::Inet6 { .. }) => Family::Inet6,
-            Address::Kernel(PeerAddress::Unix { .. }) => Family::Unix,
-            Address::Kernel(PeerAddress::Other { .. }) | Address::Object(_) => Family::Other,
+            Address::Inet4 { .. } => Family::Inet4,
+            Address::Kernel(address) => match **address {
+                PeerAddress::Inet4 { .. } => Family::Inet4,
+                PeerAddress::Inet6 { .. } => Family::Inet6,
+                PeerAddress::Unix { .. } => Family::Unix,
+                PeerAddress::Other { .. } => Family::Other,
+            },
+            Address::Object(_) => Family::Other,
         }
     }
 
@@ -119,16 +120,17 @@ impl Address {
         match known {
             Ok(PeerAddress::Other { .. }) => match ask() {
                 Ok(address) => Ok(Self::Object(address.unbind())),
-                Err(error) if error.is_instance_of::<PyOSError>(py) => Ok(Self::Kernel(NOWHERE)),
+                Err(error) if error.is_instance_of::<PyOSError>(py) => Ok(NOWHERE.into()),
                 Err(error) => Err(error),
             },
-            Ok(address) => Ok(Self::Kernel(address)),
-            Err(_) => Ok(Self::Kernel(NOWHERE)),
+            Ok(address) => Ok(address.into()),
+            Err(_) => Ok(NOWHERE.into()),
         }
     }
 
     fn copied(&self, py: Python<'_>) -> Self {
         match self {
+            Self::Inet4 { ip, port } => Self::Inet4 { ip: *ip, port: *port },
             Self::Kernel(address) => Self::Kernel(address.clone()),
             Self::Object(address) => Self::Object(address.clone_ref(py)),
         }
@@ -136,8 +138,18 @@ impl Address {
 
     fn to_python<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match self {
+            Self::Inet4 { ip, port } => address_to_python(py, &PeerAddress::Inet4 { ip: *ip, port: *port }),
             Self::Kernel(address) => address_to_python(py, address),
             Self::Object(address) => Ok(address.bind(py).clone()),
+        }
+    }
+}
+
+impl From<PeerAddress> for Address {
+    fn from(address: PeerAddress) -> Self {
+        match address {
+            PeerAddress::Inet4 { ip, port } => Self::Inet4 { ip, port },
+            address => Self::Kernel(Box::new(address)),
         }
     }
 }
