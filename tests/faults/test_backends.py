@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -124,3 +125,37 @@ def test_a_socket_that_a_stopped_loop_closed_has_ended_for_its_peer(loop: Any) -
     peer.settimeout(10)
     assert peer.recv(10) == b""
     peer.close()
+
+
+class Aborting(Recorder):
+    """Aborts the other connection as soon as its own brings something."""
+
+    other: Any = None
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self.other.abort()
+
+
+def test_what_came_for_a_connection_that_is_aborted_meanwhile(loop: Any, run: Any) -> None:
+    """A ring has taken it: the kernel, which knows of nothing unread, says goodbye instead of resetting."""
+
+    async def main() -> None:
+        protocols = Aborting(), Aborting()
+        opened = [await transport_to_peer(protocol) for protocol in protocols]
+        protocols[0].other, protocols[1].other = opened[1][0], opened[0][0]
+        for _, peer in opened:
+            peer.sendall(b"x")
+        lost = [protocol.lost for protocol in protocols]
+        await soon(asyncio.wait(lost, return_when=asyncio.FIRST_COMPLETED))
+        # The first of the two in this turn had its data; the other was aborted before.
+        (loser,) = (peer for (_, peer), own in zip(opened, protocols, strict=True) if not own.received)
+        if getattr(loop, "backend", "") == "uring":
+            assert loser.recv(10) == b""
+        else:
+            with pytest.raises(ConnectionResetError):
+                loser.recv(10)
+        for protocol, (transport, peer) in zip(protocols, opened, strict=True):
+            await closed(transport, protocol, peer)
+
+    run(main)
