@@ -214,6 +214,10 @@ impl FastMethod for CallSoon {
             positional: 1,
             required: 1,
         };
+        if let Some(callback) = arguments.sole() {
+            let nothing = PyTuple::empty(this.py()).unbind();
+            return Ok(Loop::call_soon(this, callback.clone().unbind(), nothing, None)?.into_any());
+        }
         let ([callback, context], rest) = arguments.bind_with_rest(&PARAMETERS)?;
         let callback = functions::given(callback)?.clone().unbind();
         Ok(Loop::call_soon(this, callback, rest.unbind(), given_context(context))?.into_any())

@@ -30,21 +30,31 @@ impl Loop {
     /// A copy of the current context that others may have been given too, and whether that is so: then it must not be entered.
     #[inline]
     pub(super) fn shared_context(&self, py: Python<'_>) -> PyResult<(Py<PyAny>, bool)> {
+        if let Some(contents) = context::current_contents(py)
+            && let Some(template) = self.template_with(py, contents)
+        {
+            return Ok((template, true));
+        }
         let fresh = context::copy_current(py)?.into_bound(py);
         let Some(contents) = context::contents(&fresh) else {
             return Ok((fresh.unbind(), false));
         };
-        let known = self.contexts.with(py, |shared| {
-            let template = shared.template.as_ref().filter(|_| shared.contents == contents);
-            template.map(|template| template.clone_ref(py))
-        });
-        if let Some(template) = known {
+        if let Some(template) = self.template_with(py, contents) {
             return Ok((template, true));
         }
         let template = Some(fresh.clone().unbind());
         let old = self.contexts.replace(py, SharedContext { template, contents, spare: None });
         drop_bound(py, old);
         Ok((fresh.unbind(), true))
+    }
+
+    /// The copy that is there, if it holds just this.
+    #[inline]
+    fn template_with(&self, py: Python<'_>, contents: usize) -> Option<Py<PyAny>> {
+        self.contexts.with(py, |shared| {
+            let template = shared.template.as_ref().filter(|_| shared.contents == contents);
+            template.map(|template| template.clone_ref(py))
+        })
     }
 
     /// A copy of `template` to run one callback in.

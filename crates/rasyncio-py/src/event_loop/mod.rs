@@ -52,6 +52,7 @@ pub(crate) use timers::{Alarm, NativeTimer, TimerAction};
 
 use crate::exceptions;
 use crate::ffi::cell::GilCell;
+use crate::ffi::context;
 use crate::futures::Future;
 use crate::futures::callback::DoneAction;
 use crate::handles::{Handle, Locks};
@@ -446,7 +447,8 @@ impl Loop {
     #[pyo3(signature = (*args, **kwargs), text_signature = "()")]
     fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         // The arguments are for the `__init__` of a subclass.
-        let _ = (args, kwargs);
+        let _ = kwargs;
+        context::find_current(args.py())?;
         Self::make()
     }
 

@@ -3,6 +3,7 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
 /// A copy of the current context, as `contextvars.copy_context()`.
 #[inline]
@@ -22,26 +23,94 @@ pub(crate) fn copy<'py>(context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAn
     unsafe { Bound::from_owned_ptr_or_err(context.py(), copied) }
 }
 
-/// Where a context that is not entered keeps its values: another that has the same ones keeps them in the same place, as they are never changed but
+/// Where a context keeps its values: another that has the same ones keeps them in the same place, as they are never changed but
 /// replaced. Good for comparing as long as both contexts live. None when it cannot be told.
 #[inline]
 pub(crate) fn contents(context: &Bound<'_, PyAny>) -> Option<usize> {
-    let mut seen = Seen { objects: 0, last: 0 };
-    // SAFETY: the object is alive, and so is its type.
-    let traverse = unsafe { (*context.get_type_ptr()).tp_traverse }?;
-    // SAFETY: the collector's way to ask an object what it holds; `see` gets the pointer that it expects.
-    unsafe { traverse(context.as_ptr(), see, (&raw mut seen).cast()) };
+    let seen = look(context);
     (seen.objects == 1).then_some(seen.last)
 }
 
-/// What a context was seen to hold. A context that is entered holds the one before it, too.
+/// `contents` of the current context, where it is known how to come to that without a copy.
+#[inline]
+pub(crate) fn current_contents(py: Python<'_>) -> Option<usize> {
+    let current = read(py, (*CURRENT.get(py)?)?)?;
+    let seen = look(&current);
+    // One that was entered holds the context before it, and then its values.
+    (1..=2).contains(&seen.objects).then_some(seen.last)
+}
+
+/// Finds out where the interpreter keeps the current context, by entering two and looking for them. On 3.14 and 3.15; elsewhere, and if it is not
+/// found, contexts are copied to look at them.
+pub(crate) fn find_current(py: Python<'_>) -> PyResult<()> {
+    if cfg!(Py_3_14) && CURRENT.get(py).is_none() {
+        let (outer, inner) = (copy_current(py)?.into_bound(py), copy_current(py)?.into_bound(py));
+        let place = run_inside(&outer, || {
+            let word = (0..WORDS_SEARCHED).find(|&word| is_at(word, &outer))?;
+            let nested = run_inside(&inner, || {
+                // What holds two objects holds the context before it first.
+                let seen = look(&inner);
+                is_at(word, &inner) && seen.objects == 2 && Some(seen.last) == look_at_copy(&inner)
+            });
+            (nested.is_ok_and(|is_right| is_right) && is_at(word, &outer)).then_some(word)
+        })?;
+        // Whoever was first found the same.
+        let _ = CURRENT.set(py, place);
+    }
+    Ok(())
+}
+
+fn look_at_copy(context: &Bound<'_, PyAny>) -> Option<usize> {
+    contents(&copy(context).ok()?)
+}
+
+fn is_at(word: usize, context: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: the thread is attached, so it has a thread state.
+    let state = unsafe { ffi::PyThreadState_Get() }.cast::<*mut ffi::PyObject>();
+    // SAFETY: the thread state of 3.14 and 3.15, the versions that this is called on, is longer than the search.
+    let place = unsafe { state.add(word) };
+    // SAFETY: as above; words are aligned, and only compared.
+    unsafe { place.read() == context.as_ptr() }
+}
+
+#[inline]
+fn read(py: Python<'_>, word: usize) -> Option<Bound<'_, PyAny>> {
+    // SAFETY: the thread is attached (`py`), so it has a thread state.
+    let state = unsafe { ffi::PyThreadState_Get() }.cast::<*mut ffi::PyObject>();
+    // SAFETY: `find_current` saw the place in a thread state of this interpreter; all of them have the same layout.
+    let place = unsafe { state.add(word) };
+    // SAFETY: as above; only this thread looks into its thread state.
+    let context = unsafe { place.read() };
+    // SAFETY: NULL, or a context that the place owns a reference to.
+    unsafe { Bound::from_borrowed_ptr_or_opt(py, context) }
+}
+
+/// Where a thread state keeps the current context: words from its beginning.
+static CURRENT: PyOnceLock<Option<usize>> = PyOnceLock::new();
+
+/// Fewer than the thread state of 3.14 and 3.15 has.
+const WORDS_SEARCHED: usize = 64;
+
+#[inline]
+fn look(context: &Bound<'_, PyAny>) -> Seen {
+    let mut seen = Seen { objects: 0, last: 0 };
+    // SAFETY: the object is alive, and so is its type.
+    let traverse = unsafe { (*context.get_type_ptr()).tp_traverse };
+    if let Some(traverse) = traverse {
+        // SAFETY: the collector's way to ask an object what it holds; `see` gets the pointer that it expects.
+        unsafe { traverse(context.as_ptr(), see, (&raw mut seen).cast()) };
+    }
+    seen
+}
+
+/// What a context was seen to hold.
 struct Seen {
     objects: usize,
     last: usize,
 }
 
 unsafe extern "C" fn see(object: *mut ffi::PyObject, seen: *mut std::ffi::c_void) -> std::ffi::c_int {
-    // SAFETY: `contents` passes its own, and nobody else looks at it meanwhile.
+    // SAFETY: `look` passes its own, and nobody else looks at it meanwhile.
     let seen = unsafe { &mut *seen.cast::<Seen>() };
     *seen = Seen { objects: seen.objects + 1, last: object.addr() };
     0

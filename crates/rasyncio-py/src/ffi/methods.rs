@@ -90,6 +90,12 @@ impl<'py> Arguments<'_, 'py> {
         Ok(self.value(0))
     }
 
+    /// The argument, if one was given, by position, and no other.
+    #[inline]
+    pub(crate) fn sole(&self) -> Option<&Bound<'py, PyAny>> {
+        (self.positional == 1 && self.values.len() == 1).then(|| self.value(0))
+    }
+
     /// Whether nothing was given.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
