@@ -40,6 +40,37 @@ VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 
 @pytest.mark.parametrize("side", SIDES)
+def test_what_was_written_right_before_an_abort_is_sent(run: Any, side: str) -> None:
+    async def main() -> None:
+        protocol = Recorder()
+        async with tls_connection(protocol, side) as (transport, peer):
+            transport.write(b"last words")
+            transport.abort()
+            assert await soon(protocol.lost) is None
+            assert await in_thread(peer.receive, 10) == b"last words"
+
+    run(main())
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_what_was_written_right_before_a_failure_is_sent(run: Any, side: str, loop_errors: list[Any]) -> None:
+    class Failing(Recorder):
+        def data_received(self, data: bytes) -> None:
+            self.opened().write(b"last words")
+            raise ZeroDivisionError
+
+    async def main() -> None:
+        protocol = Failing()
+        async with tls_connection(protocol, side) as (_, peer):
+            peer.send(b"x")
+            assert isinstance(await soon(protocol.lost), ZeroDivisionError)
+            assert await in_thread(peer.receive, 10) == b"last words"
+
+    run(main())
+    assert len(loop_errors) == 1
+
+
+@pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_close_says_goodbye_and_waits_for_the_peers(run: Any, side: str, version: Any) -> None:
     async def main() -> None:

@@ -91,6 +91,64 @@ def test_abort_drops_what_was_not_sent(loop: Any, run: Any) -> None:
     run(main())
 
 
+def test_what_was_written_right_before_an_abort_is_sent(loop: Any, run: Any) -> None:
+    async def main() -> None:
+        protocol = Recorder()
+        transport, peer = await transport_to_peer(protocol)
+        transport.write(b"last ")
+        transport.write(b"words")
+        transport.abort()
+        assert await soon(protocol.lost) is None
+        assert await in_thread(receive_to_end, peer) == b"last words"
+        peer.close()
+
+    run(main())
+
+
+def test_what_was_written_right_before_a_failure_is_sent(loop: Any, run: Any, loop_errors: list[Any]) -> None:
+    class Failing(Recorder):
+        def data_received(self, data: bytes) -> None:
+            self.opened().write(b"last words")
+            raise ZeroDivisionError
+
+    async def main() -> None:
+        protocol = Failing()
+        _, peer = await transport_to_peer(protocol)
+        peer.sendall(b"x")
+        assert isinstance(await soon(protocol.lost), ZeroDivisionError)
+        assert await in_thread(receive_to_end, peer) == b"last words"
+        peer.close()
+
+    run(main())
+    assert [report["message"] for report in loop_errors] == [
+        "Fatal error: protocol.data_received() call failed."
+    ]
+
+
+def test_what_is_sent_within_the_loop_arrives_in_the_next_turn(loop: Any, run: Any) -> None:
+    async def main() -> None:
+        first, second = Recorder(), Recorder()
+        here, there = connected_pair()
+        there.setblocking(False)
+        transport, _ = await loop.create_connection(lambda: first, sock=here)
+        other, _ = await loop.create_connection(lambda: second, sock=there)
+        # A loop that is busy for long.
+        for _ in range(100):
+            await asyncio.sleep(0)
+        transport.write(b"x")
+        turns = 0
+        while not second.received:
+            await asyncio.sleep(0)
+            turns += 1
+        # The task is queued first in the turn that brings the data.
+        assert turns == 2
+        transport.abort()
+        other.abort()
+        await soon(asyncio.gather(first.lost, second.lost))
+
+    run(main())
+
+
 def test_abort_ends_a_close_that_still_flushes(loop: Any, run: Any) -> None:
     async def main() -> None:
         protocol = Recorder()

@@ -81,6 +81,13 @@ impl TurnPolicy {
         self.set_bounds(true);
     }
 
+    /// Something was sent: the answer of somebody in this program is there at once, and is looked for in the next turn,
+    /// where asyncio would see it.
+    #[inline]
+    pub fn on_sent(&mut self) {
+        self.entries = usize::MAX;
+    }
+
     fn set_bounds(&mut self, has_sources: bool) {
         (self.turns_bound, self.entries_bound) = if has_sources {
             (TURNS_WITH_SOURCES, ENTRIES_WITH_SOURCES)
@@ -232,6 +239,19 @@ mod tests {
             assert_eq!(timeout_until(Some(late), 5.0), Some(Duration::from_secs(86_400)));
         }
         assert_eq!(timeout_until(Some(f64::NEG_INFINITY), 5.0), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_turn_after_something_was_sent_looks() {
+        for has_sources in [true, false] {
+            let mut policy = TurnPolicy::new();
+            assert_eq!(policy.poll(1, false, true, has_sources, None), Poll::Now);
+            assert!(policy.skips(1));
+            policy.on_sent();
+            assert!(!policy.skips(1));
+            assert_eq!(policy.poll(1, false, false, has_sources, None), Poll::Now);
+            assert!(policy.skips(1));
+        }
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
     /// Arms or disarms the descriptor for `operation`. On a closed loop there is nothing to do.
     fn set_armed(this: &Bound<'_, Self>, operation: Operation, armed: bool) -> PyResult<io::Result<()>>;
 
-    /// Drops what was not sent.
+    /// Drops what was not sent. What nobody offered the kernel yet is offered first, as asyncio would have done when it was written.
     fn forget_unsent(&self, py: Python<'_>);
 
     /// Gives up the descriptor, and everything that the transport holds.

@@ -152,6 +152,7 @@ impl Transport for TcpTransport {
     }
 
     fn forget_unsent(&self, py: Python<'_>) {
+        self.offer_collected(py);
         let unsent = self.state.with(py, |state| {
             state.output.sending = Sending::Idle;
             state.output.queue.take_all()

@@ -176,20 +176,8 @@ impl TcpTransport {
     /// Gives the kernel what it takes; false if the connection is broken.
     fn send_queue(this: &Bound<'_, Self>) -> PyResult<bool> {
         let py = this.py();
-        let own = this.get();
-        let mut sent = Removed::new();
-        let (before, outcome, after) = own.state.with(py, |state| {
-            let before = state.output.sending;
-            let outcome = match state.life.token {
-                Some(token) => own.event_loop.get().with_reactor(py, |reactor| {
-                    state.output.send(|slices| reactor.send(token, slices), &mut sent)
-                }),
-                None => Ok(Ok(())),
-            };
-            (before, outcome, state.output.sending)
-        });
-        drop(sent);
-        let armed = match outcome? {
+        let (before, outcome, after) = this.get().offer_queue(py)?;
+        let armed = match outcome {
             Ok(()) if before != Sending::Refused && after == Sending::Refused => {
                 Self::set_armed(this, Operation::Send, true)?
             }
@@ -201,6 +189,32 @@ impl TcpTransport {
         match armed {
             Ok(()) => Ok(true),
             Err(error) => Self::write_failed(this, &error).map(|()| false),
+        }
+    }
+
+    /// Offers the kernel what waits. Answers who was going to send it, what the kernel said, and who is now.
+    #[inline]
+    fn offer_queue(&self, py: Python<'_>) -> PyResult<(Sending, io::Result<()>, Sending)> {
+        let mut sent = Removed::new();
+        let (before, outcome, after) = self.state.with(py, |state| {
+            let before = state.output.sending;
+            let outcome = match state.life.token {
+                Some(token) => self.event_loop.get().with_reactor(py, |reactor| {
+                    state.output.send(|slices| reactor.send(token, slices), &mut sent)
+                }),
+                None => Ok(Ok(())),
+            };
+            (before, outcome, state.output.sending)
+        });
+        drop(sent);
+        outcome.map(|outcome| (before, outcome, after))
+    }
+
+    /// Offers the kernel what this turn collected, for a connection that ends whatever the kernel says.
+    pub(super) fn offer_collected(&self, py: Python<'_>) {
+        let collected = self.state.with(py, |state| state.output.sending == Sending::Collected);
+        if collected && self.event_loop.get().check_usable().is_ok() {
+            drop(self.offer_queue(py));
         }
     }
 

@@ -136,6 +136,7 @@ impl TlsTransport {
     pub(super) fn abort(this: &Bound<'_, Self>, error: Option<PyErr>) -> PyResult<()> {
         let py = this.py();
         let own = this.get();
+        Self::encrypt_last(this)?;
         let unsent = own.state.with(py, |state| {
             state.close();
             state.phase = Phase::Unwrapped;
@@ -143,6 +144,14 @@ impl TlsTransport {
         });
         drop(unsent);
         own.end_carrier(py, error)
+    }
+
+    /// What this turn collected goes to the carrier before the connection ends; asyncio encrypts in `write()`. Only what must pass does.
+    fn encrypt_last(this: &Bound<'_, Self>) -> PyResult<()> {
+        match Self::encrypt_collected(this) {
+            Err(error) if error.is_instance_of::<PyException>(this.py()) => Ok(()),
+            other => other,
+        }
     }
 
     fn end_carrier(&self, py: Python<'_>, error: Option<PyErr>) -> PyResult<()> {
@@ -165,6 +174,7 @@ impl TlsTransport {
         let py = this.py();
         let own = this.get();
         let carrier = own.carrier(py);
+        Self::encrypt_last(this)?;
         own.state.with(py, |state| {
             if state.phase != Phase::Handshake {
                 state.phase = Phase::Unwrapped;
