@@ -33,7 +33,7 @@ pub enum Poll {
 /// tasks pay one look per turn (a thousandth of its cost) while two tasks that wake each other pay
 /// one in eight. Without such sources only signals can arrive, and it looks once in 64 turns.
 /// The first turn of a run and the last one always look, as whoever calls `run_once` in asyncio's
-/// manner (`loop.stop(); loop.run_forever()`) expects.
+/// manner (`loop.stop(); loop.run_forever()`) expects, and so does the one after something was sent.
 #[derive(Debug)]
 pub struct TurnPolicy {
     /// Busy turns and entries since the last look.
