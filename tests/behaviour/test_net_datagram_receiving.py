@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -72,6 +73,35 @@ def test_each_datagram_comes_with_its_own_sender(loop: Any, run: Any) -> None:
         for peer in peers:
             peer.close()
         await ended(transport, protocol)
+
+    run(main())
+
+
+class Answering(Datagrams):
+    """Answers each datagram with what came and from where."""
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.opened().sendto(b"%s from %d" % (data, addr[1]), addr)
+        super().datagram_received(data, addr)
+
+
+@pytest.mark.parametrize(("family", "host"), LOOPBACKS)
+def test_each_of_a_crowd_gets_its_own_answers(loop: Any, run: Any, family: int, host: str) -> None:
+    async def main() -> None:
+        with contextlib.ExitStack() as opened:
+            transport, protocol = await loop.create_datagram_endpoint(Answering, local_addr=(host, 0))
+            peers = [opened.enter_context(udp(family, host)) for _ in range(300)]
+            for message in (b"first", b"second"):
+                for start in range(0, len(peers), MANY):
+                    few = peers[start : start + MANY]
+                    protocol.received.clear()
+                    for peer in few:
+                        peer.sendto(message, transport.get_extra_info("sockname"))
+                    await protocol.read(len(few))
+                    assert [address for _, address in protocol.received] == [p.getsockname() for p in few]
+                    for peer in few:
+                        assert peer.recv(100) == b"%s from %d" % (message, peer.getsockname()[1])
+            await ended(transport, protocol)
 
     run(main())
 

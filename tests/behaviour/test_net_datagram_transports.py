@@ -307,3 +307,36 @@ def test_closing_after_the_loop_was_closed_is_refused(loop: Any, run: Any) -> No
         protocol.transport = None
         del transport
         gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("positional", "named", "complaint"),
+    [
+        ((), {}, "missing 1 required positional argument: 'data'"),
+        ((b"x", None, None), {}, "takes from 2 to 3 positional arguments but 4 were given"),
+        ((b"x",), {"to": None}, "got an unexpected keyword argument 'to'"),
+        ((b"x",), {"data": b"x"}, "got multiple values for argument 'data'"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_type_errors(
+    loop: Any, run: Any, positional: tuple[Any, ...], named: dict[str, Any], complaint: str
+) -> None:
+    async def main() -> None:
+        transport, protocol = await endpoint()
+        with pytest.raises(TypeError) as refused:
+            transport.sendto(*positional, **named)
+        assert str(refused.value) == f"_SelectorDatagramTransport.sendto() {complaint}"
+        await ended(transport, protocol)
+
+    run(main())
+
+
+def test_arguments_may_be_named(loop: Any, run: Any) -> None:
+    async def main() -> None:
+        transport, protocol = await endpoint()
+        with udp() as peer:
+            transport.sendto(addr=peer.getsockname(), data=b"named")
+            assert peer.recv(100) == b"named"
+        await ended(transport, protocol)
+
+    run(main())

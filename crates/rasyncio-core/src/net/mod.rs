@@ -14,7 +14,7 @@ mod listen;
 mod resolve;
 mod socket;
 
-pub use address::{PeerAddress, local_address, peer_address};
+pub use address::{PeerAddress, inet4_text, local_address, peer_address};
 pub use burst::Burst;
 pub use connect_order::interleave;
 pub use listen::{AcceptBackoff, AcceptFailure};

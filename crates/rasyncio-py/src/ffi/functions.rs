@@ -170,12 +170,15 @@ fn wrong<const N: usize>(parameters: &Parameters<N>, what: &str, name: &str) -> 
 #[cold]
 fn too_many<const N: usize>(parameters: &Parameters<N>, given: usize) -> PyErr {
     let Parameters { function, positional, required, .. } = parameters;
+    // Python counts `self` of a method, whose name is that of its class and its own.
+    let own = usize::from(function.contains('.'));
+    let (positional, required, given) = (positional + own, required + own, given + own);
     let takes = if positional == required {
         positional.to_string()
     } else {
         format!("from {required} to {positional}")
     };
-    let plural = if *positional == 1 && required == positional { "" } else { "s" };
+    let plural = if positional == 1 && required == positional { "" } else { "s" };
     let were = if given == 1 { "was" } else { "were" };
     PyTypeError::new_err(format!(
         "{function}() takes {takes} positional argument{plural} but {given} {were} given"

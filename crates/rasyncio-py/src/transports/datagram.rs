@@ -10,13 +10,14 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use pyo3::{ffi, intern};
-use rasyncio_core::net::{Burst, PeerAddress};
+use rasyncio_core::net::Burst;
 use rasyncio_core::reactor::Operation;
 
 use super::datagram_sending::SHORTEST_PAUSE;
 use super::flow_control::{FlowControl, Writer};
 use super::life::{Life, Transport};
 use super::registration::Registered;
+use super::senders::Senders;
 use super::socket_info::{Endpoint, Family, Socket, SocketTransport};
 use crate::event_loop::{Loop, Source};
 use crate::ffi::allocation::new_with_dict;
@@ -55,8 +56,7 @@ pub(super) struct State {
     /// What was received together with a datagram whose callback paused the transport or ended the run.
     pub(super) held: VecDeque<Incoming>,
     pub(super) burst: Burst,
-    /// Who sent last: most senders send more than once, and are answered.
-    pub(super) sender: Option<Sender>,
+    pub(super) senders: Senders,
 }
 
 /// A datagram that waits to be sent.
@@ -69,12 +69,6 @@ pub(super) struct Outgoing {
 pub(super) struct Incoming {
     pub(super) data: Py<PyBytes>,
     pub(super) from: Py<PyAny>,
-}
-
-/// An address as the kernel wrote it, and as Python sees it.
-pub(super) struct Sender {
-    pub(super) address: PeerAddress,
-    pub(super) object: Py<PyAny>,
 }
 
 impl DatagramTransport {
@@ -111,7 +105,7 @@ impl DatagramTransport {
                 next_pause: SHORTEST_PAUSE,
                 held: VecDeque::new(),
                 burst: Burst::new(),
-                sender: None,
+                senders: Senders::default(),
             }),
         };
         let transport = new_with_dict(py, transport)?;
@@ -222,11 +216,11 @@ impl Transport for DatagramTransport {
         let own = this.get();
         own.leave(py);
         own.forget_unsent(py);
-        let (socket, held, sender) = own.state.with(py, |state| {
+        let (socket, held, senders) = own.state.with(py, |state| {
             let socket = std::mem::replace(&mut state.endpoint.socket, Socket::Closed);
-            (socket, std::mem::take(&mut state.held), state.sender.take())
+            (socket, std::mem::take(&mut state.held), std::mem::take(&mut state.senders))
         });
-        drop((held, sender));
+        drop((held, senders));
         let closed = socket.close(py);
         own.event_loop.get().on_descriptor_closed(py)?;
         closed

@@ -1,5 +1,7 @@
 //! What Python sees of a `DatagramTransport`: the methods of asyncio's class, and the few private names that libraries look at.
 
+use std::ffi::CStr;
+
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -10,6 +12,8 @@ use super::life::Transport;
 use super::shared_methods::{life_methods, reading_methods, socket_methods, writing_methods};
 use super::socket_info::SocketTransport;
 use crate::event_loop::Loop;
+use crate::ffi::functions::{Parameters, given};
+use crate::ffi::methods::{self, Arguments, FastMethod};
 use crate::interop::stdlib;
 
 life_methods!(DatagramTransport);
@@ -23,21 +27,6 @@ impl DatagramTransport {
     #[getter]
     fn __class__(this: &Bound<'_, Self>) -> Py<PyAny> {
         stdlib(this.py()).datagram_transport_class.clone_ref(this.py())
-    }
-
-    /// Sends `data` (bytes, bytearray or memoryview) as one datagram to `addr`, or to the peer, without waiting.
-    ///
-    /// A failure is told to the protocol's `error_received()`. Raises TypeError for other data, ValueError for an address that is not the peer's.
-    #[pyo3(signature = (data, addr = None))]
-    fn sendto(
-        this: &Bound<'_, Self>,
-        data: &Bound<'_, PyAny>,
-        addr: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
-        match addr {
-            Some(addr) => Self::send_to(this, data, addr),
-            None => Self::send_to(this, data, &this.py().None().into_bound(this.py())),
-        }
     }
 
     /// Receives no more; what waits is sent, then `connection_lost(None)` is called.
@@ -103,5 +92,38 @@ impl DatagramTransport {
 
     fn __clear__(&self, py: Python<'_>) {
         self.clear(py);
+    }
+}
+
+/// Adds the method that protocols call all the time.
+pub(super) fn add_methods(py: Python<'_>) -> PyResult<()> {
+    methods::install::<SendTo>(py)
+}
+
+struct SendTo;
+
+impl FastMethod for SendTo {
+    type Class = DatagramTransport;
+    const NAME: &'static CStr = c"sendto";
+    const DOCUMENTATION: &'static CStr = c"sendto($self, data, addr=None)\n--\n\n\
+        Sends `data` (bytes, bytearray or memoryview) as one datagram to `addr`, or to the peer, without waiting.\n\n\
+        A failure is told to the protocol's `error_received()`. Raises TypeError for other data, ValueError for an \
+        address that is not the peer's.";
+
+    #[inline]
+    fn call<'py>(
+        this: &Bound<'py, DatagramTransport>,
+        arguments: &Arguments<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        static PARAMETERS: Parameters<2> = Parameters {
+            function: "_SelectorDatagramTransport.sendto",
+            names: ["data", "addr"],
+            positional: 2,
+            required: 1,
+        };
+        let [data, to] = arguments.bind(&PARAMETERS)?;
+        let nobody = this.py().None().into_bound(this.py());
+        DatagramTransport::send_to(this, given(data)?, to.unwrap_or(&nobody))?;
+        Ok(nobody)
     }
 }

@@ -12,8 +12,9 @@ use pyo3::types::PyBytes;
 use rasyncio_core::net::PeerAddress;
 use rasyncio_core::reactor::Datagrams;
 
-use super::datagram::{DatagramTransport, Incoming, Sender};
+use super::datagram::{DatagramTransport, Incoming};
 use super::life::Transport;
+use super::senders::Sender;
 use super::socket_info::{Family, address_to_python};
 use crate::event_loop::Loop;
 use crate::exceptions;
@@ -147,18 +148,14 @@ impl DatagramTransport {
         }
     }
 
-    /// The address as Python sees it; the same object as the last time if the sender is the same.
+    /// The address as Python sees it; the same object as before if the sender is known.
     fn sender<'py>(&self, py: Python<'py>, address: &PeerAddress) -> PyResult<Bound<'py, PyAny>> {
-        let known = self.state.with(py, |state| {
-            let known = state.sender.as_ref().filter(|known| known.address == *address)?;
-            Some(known.object.clone_ref(py))
-        });
-        if let Some(known) = known {
+        if let Some(known) = self.state.with(py, |state| state.senders.find(py, address)) {
             return Ok(known.into_bound(py));
         }
         let object = address_to_python(py, address)?;
         let sender = Sender { address: address.clone(), object: object.clone().unbind() };
-        let old = self.state.with(py, |state| state.sender.replace(sender));
+        let old = self.state.with(py, |state| state.senders.remember(sender));
         drop(old);
         Ok(object)
     }

@@ -214,10 +214,7 @@ impl DatagramTransport {
 
     /// The address without asking anybody: that of the last sender, or a literal one of the socket's family.
     fn internet_address(&self, to: &Bound<'_, PyAny>) -> Option<SocketAddr> {
-        let known = self.state.with(to.py(), |state| {
-            let sender = state.sender.as_ref().filter(|sender| sender.object.is(to))?;
-            socket_address(&sender.address)
-        });
+        let known = self.state.with(to.py(), |state| socket_address(state.senders.last(to)?));
         known.or_else(|| literal(self.family, to.cast_exact::<PyTuple>().ok()?))
     }
 }

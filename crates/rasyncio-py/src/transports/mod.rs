@@ -29,6 +29,7 @@ pub(crate) mod pipe;
 pub(crate) mod read_pipe;
 mod reading;
 mod registration;
+mod senders;
 mod shared_methods;
 pub(crate) mod socket_info;
 pub(crate) mod subprocess;
@@ -38,4 +39,10 @@ pub(crate) mod tls;
 pub(crate) mod write_pipe;
 mod writing;
 
-pub(crate) use tcp_methods::add_methods;
+use pyo3::prelude::*;
+
+/// Adds the methods that programs call all the time.
+pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
+    datagram_methods::add_methods(py)?;
+    tcp_methods::add_methods(py)
+}

@@ -157,7 +157,7 @@ impl From<PeerAddress> for Address {
 /// An address in the shape of Python's `socket` module.
 pub(crate) fn address_to_python<'py>(py: Python<'py>, address: &PeerAddress) -> PyResult<Bound<'py, PyAny>> {
     match address {
-        PeerAddress::Inet4 { ip, port } => Ok((ip.to_string(), port).into_pyobject(py)?.into_any()),
+        PeerAddress::Inet4 { ip, port } => Ok((net::inet4_text(*ip), port).into_pyobject(py)?.into_any()),
         PeerAddress::Inet6 { ip, port, flowinfo, scope_id } => {
             Ok((net::inet6_text(ip), port, flowinfo, scope_id).into_pyobject(py)?.into_any())
         }

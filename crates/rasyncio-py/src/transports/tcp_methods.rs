@@ -111,7 +111,7 @@ impl TcpTransport {
 }
 
 /// Adds the method that protocols call all the time.
-pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
+pub(super) fn add_methods(py: Python<'_>) -> PyResult<()> {
     methods::install::<Write>(py)
 }
 
