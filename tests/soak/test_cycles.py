@@ -202,6 +202,41 @@ def handle_context(loop: Any, implementation: Any, marker: Marker) -> None:
 
 
 @cycle
+def handle_made_while_the_loop_runs(loop: Any, implementation: Any, marker: Marker) -> None:
+    def schedule() -> None:
+        marker.link = loop.call_soon(marker, marker)
+
+    loop.call_soon(schedule)
+    turn(loop)
+    turn(loop)
+
+
+@cycle
+def handle_left_when_the_loop_stopped(loop: Any, implementation: Any, marker: Marker) -> None:
+    own = implementation.new_event_loop()
+
+    def schedule() -> None:
+        marker.link = own.call_soon(marker, own)
+
+    own.call_soon(schedule)
+    turn(own)
+    own.close()
+
+
+@cycle
+def handle_from_another_thread(loop: Any, implementation: Any, marker: Marker) -> None:
+    marker.link = loop.call_soon_threadsafe(marker, 1, 2, marker)
+    turn(loop)
+
+
+@cycle
+def handle_from_another_thread_that_never_ran(loop: Any, implementation: Any, marker: Marker) -> None:
+    own = implementation.new_event_loop()
+    marker.link = own.call_soon_threadsafe(marker, own)
+    own.close()
+
+
+@cycle
 def handle_that_never_ran(loop: Any, implementation: Any, marker: Marker) -> None:
     own = implementation.new_event_loop()
     marker.link = own.call_soon(marker, own)

@@ -1,5 +1,6 @@
 //! `Handle`, and in `timer` `TimerHandle`: callbacks that the user asked for (asyncio: events.py). `running` runs them, `lock` keeps other threads away meanwhile.
 
+mod arguments;
 mod lock;
 mod running;
 mod timer;
@@ -19,6 +20,7 @@ use crate::ffi::context;
 use crate::ffi::methods::Light;
 use crate::ffi::recycle::{self, Bin, Recycle};
 use crate::interop::stdlib;
+pub(crate) use arguments::CallArguments;
 pub(crate) use lock::Locks;
 pub(crate) use timer::{TimerHandle, When};
 
@@ -35,7 +37,7 @@ pub(crate) struct Call {
     /// None in a dead object only.
     event_loop: Option<Py<PyAny>>,
     callback: Option<Py<PyAny>>,
-    arguments: Option<Py<PyTuple>>,
+    arguments: Option<CallArguments>,
     context: Option<Py<PyAny>>,
     /// The context is no copy of its own: it must be copied before it is entered or shown.
     shares_context: bool,
@@ -59,7 +61,7 @@ impl Call {
     pub(crate) fn of(
         py: Python<'_>,
         callback: Py<PyAny>,
-        arguments: Py<PyTuple>,
+        arguments: impl Into<CallArguments>,
         event_loop: Py<PyAny>,
         context: Option<Py<PyAny>>,
         debug: bool,
@@ -74,16 +76,7 @@ impl Call {
         } else {
             None
         };
-        Ok(Self {
-            event_loop: Some(event_loop),
-            callback: Some(callback),
-            arguments: Some(arguments),
-            context: Some(context),
-            shares_context: false,
-            cancelled: false,
-            is_thread_safe: false,
-            debug,
-        })
+        Ok(Self { debug, ..Self::plain(callback, arguments.into(), event_loop, context, false) })
     }
 
     /// Makes it a call that other threads may cancel at any time, where this version of asyncio has such.
@@ -92,10 +85,26 @@ impl Call {
         Self { is_thread_safe: stdlib(py).thread_safe_handle_class.is_some(), ..self }
     }
 
-    /// Says that the context was given to others too.
-    #[inline]
-    pub(crate) fn with_shared_context(self, shares_context: bool) -> Self {
-        Self { shares_context, ..self }
+    /// `of` outside of debug mode, in a context that others may have been given too.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what is made here is moved from place to place otherwise")]
+    pub(crate) fn plain(
+        callback: Py<PyAny>,
+        arguments: CallArguments,
+        event_loop: Py<PyAny>,
+        context: Py<PyAny>,
+        shares_context: bool,
+    ) -> Self {
+        Self {
+            event_loop: Some(event_loop),
+            callback: Some(callback),
+            arguments: Some(arguments),
+            context: Some(context),
+            shares_context,
+            cancelled: false,
+            is_thread_safe: false,
+            debug: None,
+        }
     }
 
     /// What a program made a handle with.
@@ -113,7 +122,6 @@ impl Call {
 
 impl Handle {
     /// A handle of `event_loop`, with what `Call::of` takes.
-    #[inline]
     pub(crate) fn make(
         py: Python<'_>,
         callback: Py<PyAny>,
@@ -122,13 +130,16 @@ impl Handle {
         context: Option<Py<PyAny>>,
         debug: bool,
     ) -> PyResult<Bound<'_, Self>> {
-        Self::with_call(py, Call::of(py, callback, arguments, event_loop, context, debug)?)
+        let handle = Self::hidden(py, Call::of(py, callback, arguments, event_loop, context, debug)?)?;
+        recycle::show(&handle);
+        Ok(handle)
     }
 
-    /// A handle, in the memory of a dead one if there is one.
+    /// A handle, in the memory of a dead one if there is one, that the garbage collector does not know: most have run before it would look. The loop
+    /// shows it those that somebody else holds when they run, and those that are left when the loop does not run.
     #[inline]
-    pub(crate) fn with_call(py: Python<'_>, call: Call) -> PyResult<Bound<'_, Self>> {
-        recycle::make(
+    pub(crate) fn hidden(py: Python<'_>, call: Call) -> PyResult<Bound<'_, Self>> {
+        recycle::make_hidden(
             py,
             call,
             |this: &Bound<'_, Self>, call| this.get().refill(py, call),
@@ -158,7 +169,9 @@ impl Handle {
             call.cancelled = false;
             (call.event_loop.take(), call.callback.take(), call.arguments.take(), call.context.take())
         });
-        drop(arguments.map(|arguments| arguments.into_bound(py)));
+        if let Some(arguments) = arguments {
+            arguments.release(py);
+        }
         for object in [callback, context, event_loop] {
             drop(object.map(|object| object.into_bound(py)));
         }
@@ -224,7 +237,9 @@ impl Handle {
             (call.callback.take(), call.arguments.take())
         });
         drop(dropped.0.map(|callback| callback.into_bound(py)));
-        drop(dropped.1.map(|arguments| arguments.into_bound(py)));
+        if let Some(arguments) = dropped.1 {
+            arguments.release(py);
+        }
         Ok(true)
     }
 
@@ -274,6 +289,7 @@ impl Handle {
         }
         if callback.is_some() {
             let event_loop = this.get().event_loop(py);
+            let arguments = arguments.map(|arguments| arguments.into_tuple(py)).transpose()?;
             info.push(format_callback(&event_loop, callback.as_ref(), arguments.as_ref())?);
         }
         if let Some(traceback) = traceback {
@@ -288,7 +304,7 @@ impl Handle {
             .peek(|call| {
                 visit.call(&call.event_loop)?;
                 visit.call(&call.callback)?;
-                visit.call(&call.arguments)?;
+                call.arguments.as_ref().map_or(Ok(()), |arguments| arguments.visit(visit))?;
                 visit.call(&call.context)?;
                 visit.call(call.debug.as_ref().and_then(|debug| debug.source_traceback.as_ref()))
             })
@@ -320,6 +336,7 @@ pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
 
 impl Recycle for Handle {
     const KEPT: usize = recycle::MANY;
+    const KEPT_WHILE_BUSY: usize = recycle::A_FLOOD;
 
     #[inline]
     fn is_recyclable(this: &Bound<'_, Self>) -> bool {
@@ -341,7 +358,7 @@ impl Recycle for Handle {
 pub(crate) fn format_callback(
     event_loop: &Bound<'_, PyAny>,
     callback: Option<&Py<PyAny>>,
-    arguments: Option<&Py<PyTuple>>,
+    arguments: Option<&Bound<'_, PyTuple>>,
 ) -> PyResult<String> {
     let py = event_loop.py();
     let keywords = PyDict::new(py);
@@ -399,8 +416,10 @@ impl Handle {
     }
 
     #[getter]
-    fn _args(&self, py: Python<'_>) -> Option<Py<PyTuple>> {
-        self.call.with(py, |call| call.arguments.as_ref().map(|arguments| arguments.clone_ref(py)))
+    fn _args<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let arguments =
+            self.call.with(py, |call| call.arguments.as_ref().map(|arguments| arguments.clone_ref(py)));
+        arguments.map(|arguments| arguments.into_tuple(py)).transpose()
     }
 
     #[getter]

@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::ReadyQueue;
-use super::ready::KEPT_CAPACITY;
 use crate::sync::{AtomicBool, Mutex, Ordering};
 use crate::wake::Waker;
 
@@ -65,9 +64,8 @@ impl<T> Inbox<T> {
         self.shared.waker.acknowledge();
         let mut entries = self.shared.entries.lock();
         self.shared.pending.store(false, Ordering::Release);
-        // Moving within memory, which runs no foreign code; the list keeps its room.
+        // Moving within memory, which runs no foreign code.
         ready.append(&mut entries);
-        entries.shrink_to(KEPT_CAPACITY);
     }
 }
 

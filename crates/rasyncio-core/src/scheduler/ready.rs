@@ -1,5 +1,6 @@
 //! The queue of work that can run now: first in, first out. A turn runs as many entries as were
-//! there when it began (`len`), so work that queues work cannot starve the kernel.
+//! there when it began (`len`), so work that queues work cannot starve the kernel. The room of a flood
+//! of work is given back by and by, once there is less: floods come in a row.
 
 use std::collections::VecDeque;
 
@@ -7,11 +8,13 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub struct ReadyQueue<T> {
     entries: VecDeque<T>,
+    /// How many went out since the queue was empty.
+    served: usize,
 }
 
 impl<T> ReadyQueue<T> {
     pub fn new() -> Self {
-        Self { entries: VecDeque::new() }
+        Self { entries: VecDeque::new(), served: 0 }
     }
 
     #[inline]
@@ -21,16 +24,23 @@ impl<T> ReadyQueue<T> {
 
     #[inline]
     pub fn pop(&mut self) -> Option<T> {
-        let entry = self.entries.pop_front();
-        if self.entries.capacity() > KEPT_CAPACITY && self.entries.is_empty() {
-            self.shrink();
+        let entry = self.entries.pop_front()?;
+        self.served += 1;
+        if self.entries.is_empty() {
+            if self.entries.capacity() > KEPT_CAPACITY {
+                self.shrink();
+            }
+            self.served = 0;
         }
-        entry
+        Some(entry)
     }
 
     #[cold]
     fn shrink(&mut self) {
-        self.entries.shrink_to(KEPT_CAPACITY);
+        let capacity = self.entries.capacity();
+        if self.served < capacity / 4 {
+            self.entries.shrink_to(KEPT_CAPACITY.max(capacity / 2));
+        }
     }
 
     #[inline]
@@ -49,7 +59,13 @@ impl<T> ReadyQueue<T> {
 
     /// Moves everything of `others` behind what is here.
     pub fn append(&mut self, others: &mut VecDeque<T>) {
-        self.entries.append(others);
+        if self.entries.is_empty() {
+            // Both lists keep their room, and nothing is copied.
+            std::mem::swap(&mut self.entries, others);
+        } else {
+            self.entries.append(others);
+            others.shrink_to(KEPT_CAPACITY);
+        }
     }
 
     /// Takes everything out, for the caller to drop where foreign code may run.
@@ -64,7 +80,7 @@ impl<T> Default for ReadyQueue<T> {
     }
 }
 
-/// Room that an emptied queue keeps; a flood of work leaves no more memory behind than this.
+/// Room that an emptied queue keeps; a flood of work leaves no more memory behind than this after a few turns.
 pub(super) const KEPT_CAPACITY: usize = 8192;
 
 #[cfg(test)]
@@ -95,7 +111,34 @@ mod tests {
         let mut queue = ReadyQueue::new();
         (0..100_000).for_each(|number| queue.push(number));
         while queue.pop().is_some() {}
+        for number in 0..8 {
+            queue.push(number);
+            queue.pop();
+        }
         assert!(queue.entries.capacity() <= 2 * KEPT_CAPACITY);
+    }
+
+    #[test]
+    fn floods_in_a_row_find_the_room_of_the_one_before() {
+        let mut queue = ReadyQueue::new();
+        let mut flood = || {
+            (0..100_000).for_each(|number| queue.push(number));
+            let capacity = queue.entries.capacity();
+            while queue.pop().is_some() {}
+            assert_eq!(queue.entries.capacity(), capacity);
+        };
+        flood();
+        flood();
+    }
+
+    #[test]
+    fn what_comes_to_an_empty_queue_is_not_copied() {
+        let mut queue = ReadyQueue::new();
+        let mut others: VecDeque<u32> = (0..1000).collect();
+        let place = others.as_slices().0.as_ptr();
+        queue.append(&mut others);
+        assert!(others.is_empty());
+        assert_eq!(queue.entries.as_slices().0.as_ptr(), place);
     }
 
     proptest! {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyTuple};
+use pyo3::types::PyFloat;
 use rasyncio_core::clock::monotonic;
 
 use super::timers::Timer;
@@ -16,7 +16,8 @@ use crate::ffi::attributes;
 use crate::ffi::call::{attached, call_method_none};
 use crate::ffi::functions::{self, Parameters};
 use crate::ffi::methods::{self, Arguments, FastMethod, Light};
-use crate::handles::{Call, Handle, TimerHandle, When};
+use crate::ffi::recycle;
+use crate::handles::{Call, CallArguments, Handle, TimerHandle, When};
 use crate::interop::stdlib;
 
 impl Loop {
@@ -41,7 +42,7 @@ impl Loop {
     fn call(
         this: &Bound<'_, Self>,
         callback: Py<PyAny>,
-        arguments: Py<PyTuple>,
+        arguments: CallArguments,
         context: Option<Py<PyAny>>,
         method: &str,
     ) -> PyResult<Call> {
@@ -57,8 +58,7 @@ impl Loop {
             Some(context) => (context, false),
             None => this.get().shared_context(py)?,
         };
-        let call = Call::of(py, callback, arguments, event_loop, Some(context), false)?;
-        Ok(call.with_shared_context(is_shared))
+        Ok(Call::plain(callback, arguments, event_loop, context, is_shared))
     }
 
     /// `call_soon()`: without a context the callback gets a copy of the current one.
@@ -66,13 +66,21 @@ impl Loop {
     pub(crate) fn call_soon<'py>(
         this: &Bound<'py, Self>,
         callback: Py<PyAny>,
-        arguments: Py<PyTuple>,
+        arguments: impl Into<CallArguments>,
         context: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, Handle>> {
         let py = this.py();
-        this.get().check_usable()?;
-        let handle = Handle::with_call(py, Self::call(this, callback, arguments, context, "call_soon")?)?;
-        this.get().schedule(py, Ready::Handle(handle.clone().unbind()))?;
+        let own = this.get();
+        own.check_usable()?;
+        if own.is_debug(py) {
+            own.check_thread()?;
+        }
+        let call = Self::call(this, callback, arguments.into(), context, "call_soon")?;
+        let handle = Handle::hidden(py, call)?;
+        if !own.is_running() {
+            recycle::show(&handle);
+        }
+        own.enqueue(py, Ready::Handle(handle.clone().unbind()));
         Ok(handle)
     }
 
@@ -81,13 +89,13 @@ impl Loop {
     fn call_soon_threadsafe<'py>(
         this: &Bound<'py, Self>,
         callback: Py<PyAny>,
-        arguments: Py<PyTuple>,
+        arguments: CallArguments,
         context: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, Handle>> {
         let py = this.py();
         this.get().check_usable()?;
         let call = Self::call(this, callback, arguments, context, "call_soon_threadsafe")?;
-        let handle = Handle::with_call(py, call.thread_safe(py))?;
+        let handle = Handle::hidden(py, call.thread_safe(py))?;
         this.get().inbox.push(Ready::Handle(handle.clone().unbind()));
         Ok(handle)
     }
@@ -143,7 +151,7 @@ impl Loop {
         this: &Bound<'py, Self>,
         when: When,
         callback: Py<PyAny>,
-        arguments: Py<PyTuple>,
+        arguments: CallArguments,
         context: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, TimerHandle>> {
         let py = this.py();
@@ -214,13 +222,10 @@ impl FastMethod for CallSoon {
             positional: 1,
             required: 1,
         };
-        if let Some(callback) = arguments.sole() {
-            let nothing = PyTuple::empty(this.py()).unbind();
-            return Ok(Loop::call_soon(this, callback.clone().unbind(), nothing, None)?.into_any());
-        }
-        let ([callback, context], rest) = arguments.bind_with_rest(&PARAMETERS)?;
+        let [callback, context] = arguments.bind_leading(&PARAMETERS)?;
         let callback = functions::given(callback)?.clone().unbind();
-        Ok(Loop::call_soon(this, callback, rest.unbind(), given_context(context))?.into_any())
+        let rest = CallArguments::behind(arguments, 1)?;
+        Ok(Loop::call_soon(this, callback, rest, given_context(context))?.into_any())
     }
 }
 
@@ -243,9 +248,10 @@ impl FastMethod for CallSoonThreadsafe {
             positional: 1,
             required: 1,
         };
-        let ([callback, context], rest) = arguments.bind_with_rest(&PARAMETERS)?;
+        let [callback, context] = arguments.bind_leading(&PARAMETERS)?;
         let callback = functions::given(callback)?.clone().unbind();
-        let handle = Loop::call_soon_threadsafe(this, callback, rest.unbind(), given_context(context))?;
+        let rest = CallArguments::behind(arguments, 1)?;
+        let handle = Loop::call_soon_threadsafe(this, callback, rest, given_context(context))?;
         Ok(handle.into_any())
     }
 }
@@ -268,14 +274,15 @@ impl FastMethod for CallLater {
             positional: 2,
             required: 2,
         };
-        let ([delay, callback, context], rest) = arguments.bind_with_rest(&PARAMETERS)?;
+        let [delay, callback, context] = arguments.bind_leading(&PARAMETERS)?;
         let delay = functions::given(delay)?;
         if delay.is_none() {
             return Err(PyTypeError::new_err("delay must not be None"));
         }
         let when = Loop::now(this)? + seconds(delay)?;
         let callback = functions::given(callback)?.clone().unbind();
-        Ok(Loop::timer(this, when.into(), callback, rest.unbind(), given_context(context))?.into_any())
+        let rest = CallArguments::behind(arguments, 2)?;
+        Ok(Loop::timer(this, when.into(), callback, rest, given_context(context))?.into_any())
     }
 }
 
@@ -295,13 +302,14 @@ impl FastMethod for CallAt {
             positional: 2,
             required: 2,
         };
-        let ([when, callback, context], rest) = arguments.bind_with_rest(&PARAMETERS)?;
+        let [when, callback, context] = arguments.bind_leading(&PARAMETERS)?;
         let when = functions::given(when)?;
         if when.is_none() {
             return Err(PyTypeError::new_err("when cannot be None"));
         }
         let callback = functions::given(callback)?.clone().unbind();
-        let timer = Loop::timer(this, When::of(when)?, callback, rest.unbind(), given_context(context))?;
+        let rest = CallArguments::behind(arguments, 2)?;
+        let timer = Loop::timer(this, When::of(when)?, callback, rest, given_context(context))?;
         Ok(timer.into_any())
     }
 }

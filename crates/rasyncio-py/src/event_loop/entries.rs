@@ -188,8 +188,8 @@ impl Loop {
         if must_propagate(py, &error) {
             return Err(error);
         }
+        let source = format_callback(this.as_any(), Some(&callback), Some(arguments))?;
         let arguments = arguments.clone().unbind();
-        let source = format_callback(this.as_any(), Some(&callback), Some(&arguments))?;
         let event_loop = this.clone().into_any().unbind();
         let handle = Handle::make(py, callback, arguments, event_loop, None, false)?;
         let report = PyDict::new(py);

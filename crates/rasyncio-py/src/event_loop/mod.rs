@@ -270,7 +270,7 @@ impl Loop {
         self.ready.with(py, |ready| {
             // What other threads handed in before comes before, as on asyncio, where all share one queue.
             if !self.inbox.is_empty() {
-                self.inbox.drain_into(ready);
+                self.take_in(py, ready);
             }
             ready.push(entry);
         });

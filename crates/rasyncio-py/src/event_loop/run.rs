@@ -18,7 +18,8 @@ use rasyncio_core::scheduler::{Poll, ReadyQueue, Timers, TurnPolicy, timeout_unt
 
 use super::{Loop, Ready};
 use crate::exceptions;
-use crate::ffi::warning;
+use crate::ffi::{recycle, warning};
+use crate::handles::Handle;
 use crate::interop::{must_propagate, stdlib};
 use crate::tasks::ensure_future;
 use crate::transports::tcp::TcpTransport;
@@ -59,13 +60,30 @@ impl Loop {
             Self::queue_completions(this, completions)?;
         }
         if !own.inbox.is_empty() {
-            own.ready.with(py, |ready| own.inbox.drain_into(ready));
+            own.ready.with(py, |ready| own.take_in(py, ready));
         }
         if has_timers {
             Self::queue_due_timers(this)?;
         }
         Self::run_batch(this)?;
         Self::flush_written(this)
+    }
+
+    /// Queues what other threads handed in.
+    pub(super) fn take_in(&self, py: Python<'_>, ready: &mut ReadyQueue<Ready>) {
+        self.inbox.drain_into(ready);
+        if !self.is_running() {
+            Self::show_handles(py, ready);
+        }
+    }
+
+    /// Lets the garbage collector see the handles in the queue, which as long as the loop runs are alive anyway.
+    fn show_handles(py: Python<'_>, ready: &ReadyQueue<Ready>) {
+        for entry in ready.iter() {
+            if let Ready::Handle(handle) = entry {
+                recycle::show(handle.bind(py));
+            }
+        }
     }
 
     /// How long this turn waits for the kernel; None: it does not even ask.
@@ -109,6 +127,7 @@ impl Loop {
             wait.run();
         } else {
             own.forget_contexts(py);
+            recycle::trim::<Handle>(py);
             py.detach(|| wait.run());
         }
         own.with_reactor(py, |reactor| reactor.finish_wait(wait, completions))?
@@ -202,6 +221,7 @@ impl Loop {
         };
         own.stopping.store(false, Ordering::Relaxed);
         own.thread.store(0, Ordering::Relaxed);
+        own.ready.with(py, |ready| Self::show_handles(py, ready));
         stdlib(py).set_running_loop(&py.None().into_bound(py))?;
         Self::end_signals(this)?;
         Self::restore_asyncgen_hooks(py, hooks)?;
@@ -228,7 +248,7 @@ impl Loop {
         drop(own.awaited_children.take(py));
         if !forked {
             // In a forked child the inbox may be locked for ever, by a thread that only the parent has.
-            own.ready.with(py, |ready| own.inbox.drain_into(ready));
+            own.ready.with(py, |ready| own.take_in(py, ready));
         }
         let dropped = (own.ready.with(py, ReadyQueue::take_all), own.timers.with(py, Timers::take_all));
         drop(dropped);

@@ -13,6 +13,15 @@ pub(crate) fn attached<R>(py: Python<'_>, body: impl FnOnce() -> R) -> R {
     unsafe { Python::attach_unchecked(|_| body()) }
 }
 
+/// `callable()`.
+#[inline]
+pub(crate) fn call_none<'py>(callable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: `callable` is alive.
+    let result = unsafe { ffi::PyObject_CallNoArgs(callable.as_ptr()) };
+    // SAFETY: a call gives a new reference or NULL with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(callable.py(), result) }
+}
+
 /// `callable(argument)`.
 #[inline]
 pub(crate) fn call_one<'py>(
@@ -56,10 +65,7 @@ pub(crate) fn call_tuple<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = callable.py();
     if arguments.is_empty() {
-        // SAFETY: `callable` is alive.
-        let result = unsafe { ffi::PyObject_CallNoArgs(callable.as_ptr()) };
-        // SAFETY: a call gives a new reference or NULL with an exception set.
-        return unsafe { Bound::from_owned_ptr_or_err(py, result) };
+        return call_none(callable);
     }
     let tuple = arguments.as_ptr().cast::<ffi::PyTupleObject>();
     // SAFETY: a tuple by its type, alive during the call; only an address is taken.

@@ -2,6 +2,7 @@
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
@@ -27,6 +28,9 @@ pub(crate) fn copy<'py>(context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAn
 /// replaced. Good for comparing as long as both contexts live. None when it cannot be told.
 #[inline]
 pub(crate) fn contents(context: &Bound<'_, PyAny>) -> Option<usize> {
+    if let Some(Places { values: Some(values), .. }) = PLACES.get(context.py()) {
+        return Some(word_of(context.as_ptr(), *values));
+    }
     let seen = look(context);
     (seen.objects == 1).then_some(seen.last)
 }
@@ -34,18 +38,32 @@ pub(crate) fn contents(context: &Bound<'_, PyAny>) -> Option<usize> {
 /// `contents` of the current context, where it is known how to come to that without a copy.
 #[inline]
 pub(crate) fn current_contents(py: Python<'_>) -> Option<usize> {
-    let current = read(py, (*CURRENT.get(py)?)?)?;
+    let places = PLACES.get(py)?;
+    let current = read(py, places.current?)?;
+    if let Some(values) = places.values {
+        return Some(word_of(current.as_ptr(), values));
+    }
     let seen = look(&current);
     // One that was entered holds the context before it, and then its values.
     (1..=2).contains(&seen.objects).then_some(seen.last)
 }
 
-/// Finds out where the interpreter keeps the current context, by entering two and looking for them. On 3.14 and 3.15; elsewhere, and if it is not
-/// found, contexts are copied to look at them.
+/// What is found out about the interpreter: words from the beginning of a structure.
+struct Places {
+    /// The current context in a thread state.
+    current: Option<usize>,
+    /// The values in a context.
+    values: Option<usize>,
+}
+
+static PLACES: PyOnceLock<Places> = PyOnceLock::new();
+
+/// Finds out where the interpreter keeps the current context, by entering two and looking for them, and where those keep their values. On 3.14 and 3.15;
+/// elsewhere, and if it is not found, contexts are copied to look at them, and asked what they hold.
 pub(crate) fn find_current(py: Python<'_>) -> PyResult<()> {
-    if cfg!(Py_3_14) && CURRENT.get(py).is_none() {
+    if cfg!(Py_3_14) && PLACES.get(py).is_none() {
         let (outer, inner) = (copy_current(py)?.into_bound(py), copy_current(py)?.into_bound(py));
-        let place = run_inside(&outer, || {
+        let current = run_inside(&outer, || {
             let word = (0..WORDS_SEARCHED).find(|&word| is_at(word, &outer))?;
             let nested = run_inside(&inner, || {
                 // What holds two objects holds the context before it first.
@@ -54,10 +72,43 @@ pub(crate) fn find_current(py: Python<'_>) -> PyResult<()> {
             });
             (nested.is_ok_and(|is_right| is_right) && is_at(word, &outer)).then_some(word)
         })?;
+        let values = find_values(&outer)?;
         // Whoever was first found the same.
-        let _ = CURRENT.set(py, place);
+        let _ = PLACES.set(py, Places { current, values });
     }
     Ok(())
+}
+
+/// The one word in which contexts of different values differ as what they hold does, and copies do not.
+fn find_values(context: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    let py = context.py();
+    let other = copy(context)?;
+    // SAFETY: the name is a C string; a new reference or NULL with an exception set.
+    let variable = unsafe { ffi::PyContextVar_New(c"rasyncio".as_ptr(), std::ptr::null_mut()) };
+    // SAFETY: as above.
+    let variable = unsafe { Bound::from_owned_ptr_or_err(py, variable) }?;
+    run_inside(&other, || variable.call_method1(intern!(py, "set"), (true,)))??;
+    let pairs = [context, &other].map(|context| Some((context, copy(context).ok()?)));
+    let is_right = |word: usize| {
+        pairs.iter().all(|pair| {
+            pair.as_ref().is_some_and(|(context, copied)| {
+                let held = look(context);
+                let at = [*context, copied].map(|context| word_of(context.as_ptr(), word));
+                held.objects == 1 && at == [held.last; 2]
+            })
+        })
+    };
+    let size = context.get_type().getattr(intern!(py, "__basicsize__"))?.extract::<usize>()?;
+    Ok((0..size / size_of::<usize>()).find(|&word| is_right(word)))
+}
+
+/// A word of an object.
+#[inline]
+fn word_of(object: *mut ffi::PyObject, word: usize) -> usize {
+    // SAFETY: the callers pass contexts, alive, and words within their size.
+    let place = unsafe { object.cast::<usize>().add(word) };
+    // SAFETY: as above; words are aligned, and only compared.
+    unsafe { place.read() }
 }
 
 fn look_at_copy(context: &Bound<'_, PyAny>) -> Option<usize> {
@@ -84,9 +135,6 @@ fn read(py: Python<'_>, word: usize) -> Option<Bound<'_, PyAny>> {
     // SAFETY: NULL, or a context that the place owns a reference to.
     unsafe { Bound::from_borrowed_ptr_or_opt(py, context) }
 }
-
-/// Where a thread state keeps the current context: words from its beginning.
-static CURRENT: PyOnceLock<Option<usize>> = PyOnceLock::new();
 
 /// Fewer than the thread state of 3.14 and 3.15 has.
 const WORDS_SEARCHED: usize = 64;

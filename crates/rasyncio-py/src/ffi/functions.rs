@@ -103,18 +103,14 @@ impl<'py> Arguments<'_, 'py> {
         self.fill(parameters)
     }
 
-    /// `bind` for a function with `*args`, which come as a tuple.
-    #[inline]
-    pub(crate) fn bind_with_rest<const N: usize>(
+    /// `bind` for a function with `*args`, which are left where they are.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "with the parameters known it is next to nothing")]
+    pub(crate) fn bind_leading<const N: usize>(
         &self,
         parameters: &Parameters<N>,
-    ) -> PyResult<(Values<'_, 'py, N>, Bound<'py, PyTuple>)> {
-        let bound = self.fill(parameters)?;
-        if self.positional <= parameters.positional {
-            return Ok((bound, PyTuple::empty(self.py)));
-        }
-        let rest = (parameters.positional..self.positional).map(|index| self.value(index));
-        Ok((bound, PyTuple::new(self.py, rest)?))
+    ) -> PyResult<Values<'_, 'py, N>> {
+        self.fill(parameters)
     }
 
     #[inline(always)]

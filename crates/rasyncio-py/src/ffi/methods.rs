@@ -90,10 +90,9 @@ impl<'py> Arguments<'_, 'py> {
         Ok(self.value(0))
     }
 
-    /// The argument, if one was given, by position, and no other.
     #[inline]
-    pub(crate) fn sole(&self) -> Option<&Bound<'py, PyAny>> {
-        (self.positional == 1 && self.values.len() == 1).then(|| self.value(0))
+    pub(crate) fn py(&self) -> Python<'py> {
+        self.py
     }
 
     /// Whether nothing was given.
@@ -129,8 +128,9 @@ impl<'py> Arguments<'_, 'py> {
         Ok(())
     }
 
+    /// One of the arguments, of which there are more than `index`.
     #[inline]
-    pub(super) fn value(&self, index: usize) -> &Bound<'py, PyAny> {
+    pub(crate) fn value(&self, index: usize) -> &Bound<'py, PyAny> {
         // SAFETY: the interpreter keeps the arguments alive during the call; the index is checked.
         unsafe { Bound::ref_from_ptr(self.py, &self.values[index]) }
     }

@@ -15,6 +15,9 @@ pub(crate) trait Recycle: PyTypeInfo + Sized {
     /// How many dead objects are kept.
     const KEPT: usize = FEW;
 
+    /// How many of them until `trim`.
+    const KEPT_WHILE_BUSY: usize = Self::KEPT;
+
     /// Whether this dying object may be used again; one that may not gets the destructor that its class had before.
     #[inline]
     fn is_recyclable(this: &Bound<'_, Self>) -> bool {
@@ -71,19 +74,59 @@ where
     T: Recycle + PyClass,
     I: Into<PyClassInitializer<T>>,
 {
-    let Some(Dead(object)) = T::bin().objects.with(py, Vec::pop) else {
+    let Some(dead) = T::bin().objects.with(py, Vec::pop) else {
         return Bound::new(py, create(contents));
     };
-    // SAFETY: the object is dead and ours: this makes it an object with one reference.
+    let this = revive(py, dead);
+    fill(&this, contents);
+    // SAFETY: the object is whole and was untracked when it died.
+    unsafe { ffi::PyObject_GC_Track(this.as_ptr().cast()) };
+    Ok(this)
+}
+
+/// `make` for an object that the collector is not to see before `show`. Until then it does not know what the object holds, so that is kept alive.
+#[inline]
+pub(crate) fn make_hidden<'py, T, C, I>(
+    py: Python<'py>,
+    contents: C,
+    fill: impl FnOnce(&Bound<'py, T>, C),
+    create: impl FnOnce(C) -> I,
+) -> PyResult<Bound<'py, T>>
+where
+    T: Recycle + PyClass,
+    I: Into<PyClassInitializer<T>>,
+{
+    let Some(dead) = T::bin().objects.with(py, Vec::pop) else {
+        let this = Bound::new(py, create(contents))?;
+        // SAFETY: a whole object of a class that the collector knows.
+        unsafe { ffi::PyObject_GC_UnTrack(this.as_ptr().cast()) };
+        return Ok(this);
+    };
+    let this = revive(py, dead);
+    fill(&this, contents);
+    Ok(this)
+}
+
+/// Lets the collector see an object of `make_hidden`, unless it does already.
+#[inline]
+pub(crate) fn show<T: Recycle>(this: &Bound<'_, T>) {
+    // SAFETY: an object that is alive.
+    if unsafe { ffi::PyObject_GC_IsTracked(this.as_ptr()) } == 0 {
+        // SAFETY: a whole object of a class that the collector knows, which is not tracked.
+        unsafe { ffi::PyObject_GC_Track(this.as_ptr().cast()) };
+    }
+}
+
+/// Makes a dead object one with one reference.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "on the way of each callback")]
+fn revive<T: PyTypeInfo>(py: Python<'_>, Dead(object): Dead) -> Bound<'_, T> {
+    // SAFETY: the object is dead and the caller's: this makes it an object with one reference.
     unsafe { _Py_NewReference(object) };
     // SAFETY: that reference is handed out here.
     let this = unsafe { Bound::from_owned_ptr(py, object) };
     // SAFETY: the bin keeps objects of T only.
-    let this = unsafe { this.cast_into_unchecked::<T>() };
-    fill(&this, contents);
-    // SAFETY: the object is whole and was untracked when it died.
-    unsafe { ffi::PyObject_GC_Track(object.cast()) };
-    Ok(this)
+    unsafe { this.cast_into_unchecked::<T>() }
 }
 
 unsafe extern "C" fn dealloc<T: Recycle>(object: *mut ffi::PyObject) {
@@ -95,8 +138,9 @@ unsafe extern "C" fn dealloc<T: Recycle>(object: *mut ffi::PyObject) {
     let this = unsafe { this.cast_unchecked::<T>() };
     // SAFETY: the object is whole, and of a class that the collector knows.
     let is_fresh = || !T::HAS_FINALIZER || unsafe { ffi::PyObject_GC_IsFinalized(object) } == 0;
-    let has_room =
-        || cfg!(not(Py_GIL_DISABLED)) && T::bin().objects.with(py, |objects| objects.len() < T::KEPT);
+    let has_room = || {
+        cfg!(not(Py_GIL_DISABLED)) && T::bin().objects.with(py, |objects| objects.len() < T::KEPT_WHILE_BUSY)
+    };
     if !has_room() || !is_plain::<T>(py, object) || !T::is_recyclable(this) || !is_fresh() {
         if let Some(original) = T::bin().destructor.get() {
             // SAFETY: the destructor that this class had before.
@@ -109,6 +153,28 @@ unsafe extern "C" fn dealloc<T: Recycle>(object: *mut ffi::PyObject) {
     clear_weak_references::<T>(py, object);
     T::empty(this);
     T::bin().objects.with(py, |objects| objects.push(Dead(object)));
+}
+
+/// Gives back a quarter of what is beyond `KEPT`. Called whenever the loop sleeps, so that floods in a row find memory and the last one leaves little behind.
+#[inline]
+pub(crate) fn trim<T: Recycle>(py: Python<'_>) {
+    if T::bin().objects.with(py, |objects| objects.len() > T::KEPT) {
+        give_back::<T>(py);
+    }
+}
+
+#[cold]
+fn give_back<T: Recycle>(py: Python<'_>) {
+    let unneeded: Vec<_> = T::bin().objects.with(py, |objects| {
+        let rest = objects.len() - (objects.len() - T::KEPT).div_ceil(4);
+        objects.drain(rest..).collect()
+    });
+    for Dead(object) in unneeded {
+        if let Some(original) = T::bin().destructor.get() {
+            // SAFETY: the destructor that this class had before, for an object that died and was not given back.
+            unsafe { original(object) };
+        }
+    }
 }
 
 /// Whether the object is of this very class, no subclass, and nobody gave it attributes of its own.
@@ -159,3 +225,6 @@ const FEW: usize = 255;
 
 /// For what a program makes a thousand of before the first is used.
 pub(crate) const MANY: usize = 1024;
+
+/// For what another thread makes while it has the interpreter lock, five milliseconds at a time.
+pub(crate) const A_FLOOD: usize = 16 * MANY;

@@ -6,7 +6,7 @@ use super::{Handle, format_callback};
 use crate::event_loop::Loop;
 use crate::exceptions::Report;
 use crate::ffi::references::is_sole;
-use crate::ffi::{call, context};
+use crate::ffi::{context, recycle};
 use crate::interop::must_propagate;
 
 impl Handle {
@@ -25,13 +25,14 @@ impl Handle {
         let py = this.py();
         let parts = this.get().call.with(py, |call| {
             let callback = call.callback.as_ref()?.clone_ref(py).into_bound(py);
-            let arguments = call.arguments.as_ref()?.clone_ref(py).into_bound(py);
+            let arguments = call.arguments.as_ref()?.clone_ref(py);
             (!call.cancelled).then_some((callback, arguments))
         });
         let (Some((callback, arguments)), Some(context)) = (parts, this.get().context(py)?) else {
             return Ok(());
         };
-        let outcome = context::run_inside(&context, || call::call_tuple(&callback, &arguments));
+        let outcome = context::run_inside(&context, || arguments.call(&callback));
+        arguments.release(py);
         match outcome.and_then(|result| result) {
             Ok(_) => Ok(()),
             Err(error) => Self::fail(this, error),
@@ -48,6 +49,7 @@ impl Handle {
     pub(crate) fn run_ready(this: &Bound<'_, Self>, event_loop: &Loop) -> PyResult<()> {
         let py = this.py();
         if !is_sole(this) {
+            recycle::show(this);
             return Self::run(this);
         }
         let parts = this.get().call.with(py, |call| {
@@ -55,22 +57,24 @@ impl Handle {
                 return None;
             }
             let (callback, arguments) = (call.callback.take()?, call.arguments.take()?);
-            Some((callback.into_bound(py), arguments.into_bound(py), call.context.take()?.into_bound(py)))
+            Some((callback.into_bound(py), arguments, call.context.take()?.into_bound(py)))
         });
         let Some((callback, arguments, template)) = parts else {
             return Self::run(this);
         };
         let context = event_loop.lend_context(&template)?;
-        let outcome = context::run_inside(&context, || call::call_tuple(&callback, &arguments));
+        let outcome = context::run_inside(&context, || arguments.call(&callback));
         match outcome.and_then(|result| result) {
             Ok(_) => {
+                arguments.release(py);
                 event_loop.take_context_back(&template, context);
                 Ok(())
             }
             Err(error) => {
                 // The report shows the handle.
+                recycle::show(this);
                 this.get().call.with(py, |call| {
-                    (call.callback, call.arguments) = (Some(callback.unbind()), Some(arguments.unbind()));
+                    (call.callback, call.arguments) = (Some(callback.unbind()), Some(arguments));
                     (call.context, call.shares_context) = (Some(context.unbind()), false);
                 });
                 Self::fail(this, error)
@@ -89,6 +93,7 @@ impl Handle {
             )
         });
         let event_loop = this.get().event_loop(py);
+        let arguments = arguments.map(|arguments| arguments.into_tuple(py)).transpose()?;
         let source = format_callback(&event_loop, callback.as_ref(), arguments.as_ref())?;
         Report::of_error(py, &format!("Exception in callback {source}"), error)?
             .with("handle", this)?

@@ -101,16 +101,16 @@ impl TimerHandle {
         self.scheduled.set(py, false);
     }
 
-    fn key(this: &Bound<'_, Self>) -> (f64, Option<Py<PyAny>>, Option<Py<PyTuple>>, bool) {
+    fn key<'py>(this: &Bound<'py, Self>) -> PyResult<Key<'py>> {
         let py = this.py();
         let handle = this.as_super().get();
-        (this.get().seconds(py), handle._callback(py), handle._args(py), handle.is_cancelled(py))
+        Ok((this.get().seconds(py), handle._callback(py), handle._args(py)?, handle.is_cancelled(py)))
     }
 
     fn equals(this: &Bound<'_, Self>, other: &Bound<'_, Self>) -> PyResult<bool> {
         let py = this.py();
-        let (when, callback, arguments, cancelled) = Self::key(this);
-        let (other_when, other_callback, other_arguments, other_cancelled) = Self::key(other);
+        let (when, callback, arguments, cancelled) = Self::key(this)?;
+        let (other_when, other_callback, other_arguments, other_cancelled) = Self::key(other)?;
         #[expect(clippy::float_cmp, reason = "asyncio compares the times exactly")]
         let same = when == other_when && cancelled == other_cancelled;
         Ok(same
@@ -209,5 +209,8 @@ impl Recycle for TimerHandle {
         &BIN
     }
 }
+
+/// What asyncio compares.
+type Key<'py> = (f64, Option<Py<PyAny>>, Option<Bound<'py, PyTuple>>, bool);
 
 const TWO_TO_THE_53: f64 = 9_007_199_254_740_992.0;

@@ -265,7 +265,7 @@ pub(crate) trait Transport: PyClass<Frozen = True> + Sync {
         error: PyErr,
     ) -> PyResult<()> {
         let py = this.py();
-        let arguments = PyTuple::new(py, arguments)?.unbind();
+        let arguments = PyTuple::new(py, arguments)?;
         let callback = protocol.getattr_opt(name)?.map(Bound::unbind);
         let source = match &callback {
             Some(_) => {
