@@ -17,8 +17,18 @@ import pytest
 METHODS = [
     "Barrier.wait",
     "Barrier.__aenter__",
+    "Lock.acquire",
+    "Lock.__aenter__",
+    "Semaphore.acquire",
+    "BoundedSemaphore.__aexit__",
+    "Event.wait",
+    "Queue.get",
+    "Queue.put",
     "Queue.join",
+    "LifoQueue.get",
+    "Condition.wait",
     "Condition.wait_for",
+    "Timeout.__aenter__",
     "StreamReader.read",
     "StreamReader.__anext__",
     "StreamWriter.drain",
@@ -165,6 +175,55 @@ def test_a_mock_of_a_class_can_be_awaited_where_the_class_can(aio: Any, run: Any
         assert await loop.create_connection(None) == (1, 2)
         with pytest.raises(TypeError):
             await loop.call_soon(None)
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("make", "waits", "plain"),
+    [
+        (lambda aio: aio.Lock(), "acquire", "release"),
+        (lambda aio: aio.Semaphore(3), "acquire", "release"),
+        (lambda aio: aio.Event(), "wait", "set"),
+        (lambda aio: aio.Condition(), "acquire", "release"),
+        (lambda aio: aio.Condition(), "wait", "notify"),
+        (lambda aio: aio.Queue(), "get", "get_nowait"),
+    ],
+    ids=["lock", "semaphore", "event", "condition's lock", "condition", "queue"],
+)
+def test_a_primitive_between_tasks_can_be_mocked(
+    aio: Any, run: Any, make: Any, waits: str, plain: str
+) -> None:
+    async def main() -> None:
+        thing = make(aio)
+        for double in mock.create_autospec(thing), mock.MagicMock(spec=thing):
+            getattr(double, waits).return_value = "got"
+            assert await getattr(double, waits)() == "got"
+            getattr(double, waits).assert_awaited_once_with()
+            assert not isinstance(getattr(double, plain), mock.AsyncMock)
+
+    run(main)
+
+
+def test_a_patched_method_of_a_queue_can_be_awaited(aio: Any, run: Any) -> None:
+    async def main() -> None:
+        with mock.patch.object(aio.Queue, "get", autospec=True, return_value="item") as get:
+            queue = aio.Queue()
+            assert await queue.get() == "item"
+            get.assert_awaited_once_with(queue)
+        queue.put_nowait(1)
+        assert await queue.get() == 1
+
+    run(main)
+
+
+def test_a_mock_of_a_lock_can_be_entered(aio: Any, run: Any) -> None:
+    async def main() -> None:
+        lock = mock.create_autospec(aio.Lock, instance=True)
+        async with lock:
+            pass
+        lock.__aenter__.assert_awaited_once_with()
+        assert lock.__aexit__.await_count == 1
 
     run(main)
 

@@ -71,8 +71,42 @@ def test_it_tells_its_name_and_state(loop: Any, sock: socket.socket, name: str) 
     assert name in repr(coroutine)
     assert coroutine.cr_running is False
     assert coroutine.cr_await is None
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
+    assert coroutine.cr_frame.f_code.co_name == coroutine.cr_code.co_name == name
+    assert coroutine.cr_code.co_flags & inspect.CO_COROUTINE
     coroutine.close()
     assert coroutine.cr_running is False
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
+    assert coroutine.cr_frame is None
+
+
+def test_it_is_suspended_while_it_waits_and_running_while_it_runs(aio: Any, run: Any) -> None:
+    async def main() -> None:
+        class Asked:
+            """Is awaited by wait_for(), in whose coroutine it asks."""
+
+            def __await__(self) -> Any:
+                states.append(inspect.getcoroutinestate(waiting))
+                yield from future
+                states.append(inspect.getcoroutinestate(waiting))
+
+        async def asked() -> None:
+            await Asked()
+
+        states: list[str] = []
+        future = asyncio.get_running_loop().create_future()
+        waiting = aio.wait_for(asked(), None)
+        task = aio.create_task(waiting)
+        await aio.sleep(0)
+        assert inspect.getcoroutinestate(waiting) == inspect.CORO_SUSPENDED
+        frames = [waiting.cr_frame for _ in range(100)]
+        assert {frame.f_code for frame in frames} == {waiting.cr_code}
+        future.set_result(None)
+        await task
+        assert states == [inspect.CORO_RUNNING] * 2
+        assert inspect.getcoroutinestate(waiting) == inspect.CORO_CLOSED
+
+    run(main)
 
 
 @every_maker
@@ -159,7 +193,7 @@ def test_it_yields_a_future_when_it_has_to_wait(loop: Any, pair: Any) -> None:
     assert asyncio.isfuture(future)
     assert future._asyncio_future_blocking is True
     assert future.get_loop() is loop
-    assert coroutine.cr_await is not None or coroutine.cr_frame is None
+    assert coroutine.cr_await is not None
     coroutine.close()
     future.cancel()
     turn(loop)

@@ -243,10 +243,26 @@ def test_the_stack_of_a_task(run: Any, aio: Any, capsys: Any) -> None:
     run(main)
 
 
-@pytest.mark.rasyncio_only(reason="asyncio's functions are Python code, which has frames")
-def test_native_coroutines_have_no_frame(aio: Any) -> None:
+@pytest.mark.rasyncio_only(reason="asyncio's functions are Python code, whose frames tell more")
+def test_the_frame_of_a_native_coroutine_tells_its_name_alone(aio: Any) -> None:
     coroutine = aio.sleep(0)
-    assert coroutine.cr_frame is None and coroutine.cr_code is None
+    frame = coroutine.cr_frame
+    assert (frame.f_code.co_filename, frame.f_lineno, frame.f_locals) == ("<rasyncio>", 1, {})
+    assert frame.f_code is coroutine.cr_code
     assert coroutine.__class__ is types.CoroutineType
     assert type(coroutine) is not types.CoroutineType
     coroutine.close()
+
+
+def test_the_stack_of_a_task_that_runs_one_of_these_functions(aio: Any, run: Any, capsys: Any) -> None:
+    async def main() -> None:
+        task = aio.create_task(aio.sleep(10))
+        await aio.sleep(0)
+        [frame] = task.get_stack()
+        assert frame.f_code.co_name == "sleep"
+        assert " coro=<sleep() running at " in repr(task)
+        task.print_stack()
+        assert "in sleep\n" in capsys.readouterr().err
+        task.cancel()
+
+    run(main)

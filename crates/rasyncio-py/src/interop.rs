@@ -8,9 +8,10 @@ mod registry;
 mod streams;
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyType};
+use pyo3::types::{PyDict, PySet, PyType};
 
 pub(crate) use streams::Streams;
 
@@ -300,6 +301,17 @@ pub(crate) fn shown_class<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py
     let name = name.to_str()?;
     let found = library.primitives.class_of(py, name).or_else(|| library.streams.class_of(py, name));
     Ok(found.unwrap_or_else(|| class.into_any()))
+}
+
+/// What `dir()` says of such an object: the attributes that it has, and those that asyncio's class has.
+pub(crate) fn shown_names<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let (py, class) = (object.py(), object.get_type());
+    let names = PySet::empty(py)?;
+    let told = py.get_type::<PyAny>().call_method1(intern!(py, "__dir__"), (object,))?;
+    for source in [class.dir()?.into_any(), told] {
+        names.call_method1(intern!(py, "update"), (source,))?;
+    }
+    Ok(names.into_any())
 }
 
 /// Whether `error` is one that asyncio lets through everything: SystemExit or KeyboardInterrupt.

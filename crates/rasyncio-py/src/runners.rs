@@ -9,7 +9,7 @@ use pyo3::types::{PyCFunction, PyDict};
 
 use crate::exceptions::{self, Raised};
 use crate::install;
-use crate::interop::{shown_class, stdlib};
+use crate::interop::{shown_class, shown_names, stdlib};
 use crate::policy;
 
 /// Runs several coroutines on one loop, one after the other; a context manager.
@@ -71,6 +71,10 @@ impl Runner {
     #[getter]
     fn __class__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         shown_class(this.as_any())
+    }
+
+    fn __dir__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        shown_names(this.as_any())
     }
 
     fn __enter__(this: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {

@@ -18,7 +18,7 @@ use crate::ffi::cell::GilCell;
 use crate::ffi::methods::{self, Arguments, FastMethod};
 use crate::futures::Future;
 use crate::futures::callback::DoneAction;
-use crate::interop::shown_class;
+use crate::interop::{shown_class, shown_names};
 use crate::tasks::{self, ByAddress, Ended};
 
 /// An asynchronous context manager that waits for the tasks started in it.
@@ -219,6 +219,10 @@ impl TaskGroup {
     #[getter]
     fn __class__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         shown_class(this.as_any())
+    }
+
+    fn __dir__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        shown_names(this.as_any())
     }
 
     fn _abort(&self, py: Python<'_>) -> PyResult<()> {

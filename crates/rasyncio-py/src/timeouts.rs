@@ -18,7 +18,7 @@ use crate::ffi::call::attached;
 use crate::ffi::cell::GilCell;
 use crate::ffi::recycle::{self, Bin, Recycle};
 use crate::ffi::{functions, methods};
-use crate::interop::{shown_class, stdlib};
+use crate::interop::{shown_class, shown_names, stdlib};
 use crate::tasks::{self, running_loop};
 
 /// An asynchronous context manager that ends its block with TimeoutError at a deadline; made by `timeout()` and `timeout_at()`.
@@ -345,6 +345,10 @@ impl Timeout {
     #[getter]
     fn __class__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         shown_class(this.as_any())
+    }
+
+    fn __dir__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        shown_names(this.as_any())
     }
 
     /// The deadline, or None.

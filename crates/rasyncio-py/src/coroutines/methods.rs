@@ -6,7 +6,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyTraceback, PyType};
 
-use super::Coroutine;
+use super::{Coroutine, frame, last_part};
 use crate::ffi::machine::Status;
 use crate::ffi::send::Sent;
 use crate::ffi::slots::{AwaitSlot, SendSlot, next_result};
@@ -85,16 +85,37 @@ impl Coroutine {
         PyBool::new(py, running).to_owned()
     }
 
-    /// Rust code has no Python frame.
     #[getter]
-    fn cr_frame(&self) -> Option<Py<PyAny>> {
-        None
+    fn cr_suspended<'py>(&self, py: Python<'py>) -> Bound<'py, PyBool> {
+        let suspended = self.body.status(py) == Status::Suspended;
+        PyBool::new(py, suspended).to_owned()
     }
 
-    /// Rust code has no Python code object.
+    /// One of `inspect.CORO_CREATED` and its like.
+    #[cfg(Py_3_15)]
     #[getter]
-    fn cr_code(&self) -> Option<Py<PyAny>> {
-        None
+    fn cr_state(&self, py: Python<'_>) -> &'static str {
+        match self.body.status(py) {
+            Status::Created => "CORO_CREATED",
+            Status::Running => "CORO_RUNNING",
+            Status::Suspended => "CORO_SUSPENDED",
+            Status::Closed => "CORO_CLOSED",
+        }
+    }
+
+    /// Rust code has no Python frame: one that tells its name is made for who asks.
+    #[getter]
+    fn cr_frame<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if self.body.status(py) == Status::Closed {
+            return Ok(None);
+        }
+        frame::frame(py, self.name(py)).map(Some)
+    }
+
+    /// The code object of that frame.
+    #[getter]
+    fn cr_code<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        frame::code(py, self.name(py))
     }
 
     #[getter]
@@ -109,8 +130,7 @@ impl Coroutine {
 
     #[getter]
     fn __name__(&self, py: Python<'_>) -> &'static str {
-        let name = self.name(py);
-        name.rsplit('.').next().unwrap_or(name)
+        last_part(self.name(py))
     }
 
     #[getter]

@@ -3,8 +3,8 @@
 //! `Coroutine` is a `collections.abc.Coroutine` whose body is a state machine that implements [`Steps`], stepped on the loop's thread each time
 //! Python resumes it. There are two ways to write one. By hand, for what programs await all the time (a lock, a sleep): the coroutine is one
 //! recycled object, and a step costs no more than the call. Or as an `async fn` of Rust (`body`), for everything longer: it awaits Python
-//! objects through [`wait_for`]. Files by job: this file (the life of a coroutine), `methods` (what Python sees), `body`, `delegate` (what `await` does),
-//! `function` (what stands for an `async def`).
+//! objects through [`wait_for`]. Files by job: this file (the life of a coroutine), `methods` (what Python sees), `frame` (what shows where it is), `body`,
+//! `delegate` (what `await` does), `function` (what stands for an `async def`).
 //!
 //! Python's garbage collector sees what a machine shows it. It cannot look into an `async fn`: there it sees what the body awaits, which leads to the
 //! task that runs it. What else it holds that leads to its own task, it lends to the coroutine meanwhile ([`wait_holding`]).
@@ -12,6 +12,7 @@
 
 mod body;
 mod delegate;
+mod frame;
 mod function;
 mod methods;
 
@@ -128,6 +129,11 @@ impl Coroutine {
         };
         Sent::Raised(PyRuntimeError::new_err(text))
     }
+}
+
+/// `sock_recv` of `EventLoop.sock_recv`.
+fn last_part(name: &'static str) -> &'static str {
+    name.rsplit('.').next().unwrap_or(name)
 }
 
 /// PEP 479: a StopIteration that escapes from a coroutine is a RuntimeError.

@@ -10,7 +10,7 @@ use crate::ffi::call::attached;
 use crate::ffi::cell::GilCell;
 use crate::ffi::deque;
 use crate::futures::waiting;
-use crate::interop::{shown_class, stdlib};
+use crate::interop::{shown_class, shown_names, stdlib};
 
 /// What every primitive is (asyncio: mixins.py): bound to one loop, the one that ran when somebody had to wait for the first time.
 #[pyclass(frozen, subclass, weakref, dict, name = "_LoopBoundMixin", module = "rasyncio")]
@@ -48,6 +48,10 @@ impl LoopBound {
     #[getter]
     fn __class__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         shown_class(this.as_any())
+    }
+
+    fn __dir__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        shown_names(this.as_any())
     }
 
     #[getter]

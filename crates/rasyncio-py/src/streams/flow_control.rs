@@ -13,7 +13,7 @@ use crate::ffi::call::call_method_one;
 use crate::ffi::cell::GilCell;
 use crate::ffi::send::Sent;
 use crate::futures::waiting::{self, Waiting};
-use crate::interop::{shown_class, stdlib};
+use crate::interop::{shown_class, shown_names, stdlib};
 use crate::locks::Waiters;
 
 /// A protocol that is told to pause and to go on, and lets `StreamWriter.drain()` wait meanwhile.
@@ -113,6 +113,10 @@ impl FlowControl {
     #[getter]
     fn __class__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         shown_class(this.as_any())
+    }
+
+    fn __dir__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        shown_names(this.as_any())
     }
 
     /// The transport has more to send than it likes: `drain()` waits from now on.

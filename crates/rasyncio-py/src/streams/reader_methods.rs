@@ -17,7 +17,7 @@ use super::separators::Separators;
 use crate::coroutines::Coroutine;
 use crate::ffi::call::{attached, given};
 use crate::ffi::methods::{self, Arguments, FastMethod, Light};
-use crate::interop::shown_class;
+use crate::interop::{shown_class, shown_names};
 
 #[pymethods]
 impl StreamReader {
@@ -42,6 +42,10 @@ impl StreamReader {
     #[getter]
     fn __class__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         shown_class(this.as_any())
+    }
+
+    fn __dir__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        shown_names(this.as_any())
     }
 
     /// What `set_exception()` was given, or None.

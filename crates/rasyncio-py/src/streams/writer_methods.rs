@@ -13,7 +13,7 @@ use crate::event_loop::Loop;
 use crate::ffi::call::call_method_one;
 use crate::ffi::methods::{self, Arguments, FastMethod, Light};
 use crate::futures::waiting;
-use crate::interop::shown_class;
+use crate::interop::{shown_class, shown_names};
 use crate::transports::direct;
 
 #[pymethods]
@@ -40,6 +40,10 @@ impl StreamWriter {
     #[getter]
     fn __class__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         shown_class(this.as_any())
+    }
+
+    fn __dir__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        shown_names(this.as_any())
     }
 
     /// The connection.

@@ -12,7 +12,7 @@ use crate::exceptions::Raised;
 use crate::ffi::allocation::new_with_dict;
 use crate::ffi::call::{call_method_none, call_method_one};
 use crate::ffi::cell::GilCell;
-use crate::interop::{shown_class, stdlib};
+use crate::interop::{shown_class, shown_names, stdlib};
 use crate::tasks::gather;
 
 /// A child process, made by `create_subprocess_exec()` and `create_subprocess_shell()`.
@@ -146,6 +146,10 @@ impl Process {
     #[getter]
     fn __class__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         shown_class(this.as_any())
+    }
+
+    fn __dir__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        shown_names(this.as_any())
     }
 
     fn __repr__(this: &Bound<'_, Self>) -> PyResult<String> {
