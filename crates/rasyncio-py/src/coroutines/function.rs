@@ -198,7 +198,8 @@ const FUNCTIONS: [&str; 6] = [
 
 /// The same of classes.
 ///
-/// The interpreter calls what is no built-in method of its own kind a little slower (`await lock.acquire()`: 1374 instructions instead of 1461).
+/// The interpreter calls them a little slower than built-in methods (`async with lock`: 2183 instructions instead of 2044), but no mock of a lock could be
+/// entered if its methods did not say what they are.
 const METHODS: [(&str, &[&str]); 15] = [
     ("Barrier", &["__aenter__", "__aexit__", "abort", "reset", "wait"]),
     ("Condition", &["__aenter__", "__aexit__", "acquire", "wait", "wait_for"]),
