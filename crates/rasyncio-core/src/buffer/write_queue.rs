@@ -29,6 +29,7 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
     }
 
     /// Adds a block at the end. An empty one has nothing to wait for and comes back at once.
+    #[inline]
     pub fn push(&mut self, block: B) -> Option<B> {
         let size = block.as_ref().len();
         if size == 0 {

@@ -76,11 +76,12 @@ impl Loop {
         let py = this.py();
         // The descriptor may have been given up since the kernel told of it: then its token is no longer known.
         let stream = this.get().reactor.with(py, |reactor| match reactor.as_ref()?.get(token)? {
-            Source::Stream(transport) => Some(transport.clone_ref(py)),
+            // Letting go of a `Bound` asks no questions.
+            Source::Stream(transport) => Some(transport.clone_ref(py).into_bound(py)),
             _ => None,
         });
         match stream {
-            Some(transport) => TcpTransport::on_io(transport.bind(py), this, operation),
+            Some(transport) => TcpTransport::on_io(&transport, this, operation),
             None => Self::run_other_io(this, token, operation),
         }
     }

@@ -176,14 +176,13 @@ impl Loop {
         while unflushed.with(py, |unflushed| !unflushed.is_empty()) {
             let mut batch = unflushed.take(py);
             this.get().policy.with(py, TurnPolicy::on_sent);
-            let mut flushed = 0;
-            let outcome = batch.iter().try_for_each(|transport| {
-                flushed += 1;
-                TcpTransport::flush(transport.bind(py), this)
-            });
+            let mut rest = batch.drain(..);
+            // Letting go of a `Bound` asks no questions.
+            let outcome = rest.try_for_each(|transport| TcpTransport::flush(&transport.into_bound(py), this));
             // What an error left over is for the next turn, and so is the memory.
-            drop(batch.drain(..flushed));
+            let left_over: Vec<_> = rest.collect();
             unflushed.with(py, |unflushed| {
+                batch.extend(left_over);
                 batch.append(unflushed);
                 *unflushed = batch;
             });

@@ -65,6 +65,14 @@ impl<'py> Arguments<'_, 'py> {
     /// The one argument, by position or by name, or TypeError as Python words it.
     #[inline]
     pub(crate) fn one(&self, method: &str, name: &str) -> PyResult<&Bound<'py, PyAny>> {
+        if self.positional == 1 && self.values.len() == 1 {
+            return Ok(self.value(0));
+        }
+        self.one_by_name(method, name)
+    }
+
+    #[inline(never)]
+    fn one_by_name(&self, method: &str, name: &str) -> PyResult<&Bound<'py, PyAny>> {
         let Some(names) = self.names.filter(|names| !names.is_empty()) else {
             if self.positional > 1 {
                 // Python counts `self`.

@@ -14,13 +14,13 @@ mod bio;
 mod table;
 
 use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 use rasyncio_core::library::Loaded;
 
 use super::buffer::MemoryBio;
@@ -139,8 +139,8 @@ impl Records {
 
     /// Gives the bytes that are to be sent to the peer.
     #[inline]
-    pub(crate) fn take<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.ends.take())
+    pub(crate) fn take(&self) -> Vec<u8> {
+        self.ends.take()
     }
 
     /// How many bytes `take` would give.
@@ -160,18 +160,27 @@ impl Records {
     /// Decrypts into `memory` what is left of a record, or the next one.
     #[inline]
     pub(crate) fn read(&self, py: Python<'_>, memory: &mut [u8]) -> Step {
+        // SAFETY: `memory` is borrowed for the call.
+        unsafe { self.read_to(py, memory.as_mut_ptr(), memory.len()) }
+    }
+
+    /// `read` into memory that nobody has written to.
+    #[inline]
+    pub(crate) fn read_new(&self, py: Python<'_>, memory: &mut [MaybeUninit<u8>]) -> Step {
+        // SAFETY: as above.
+        unsafe { self.read_to(py, memory.as_mut_ptr().cast(), memory.len()) }
+    }
+
+    /// # Safety
+    /// `size` bytes from `start` on may be written to, by nobody else during the call.
+    #[inline]
+    unsafe fn read_to(&self, py: Python<'_>, start: *mut u8, size: usize) -> Step {
         let mut count = 0;
         let table = self.begin(py);
-        // SAFETY: attached, and `owner` keeps the connection; the library writes at most so many bytes to `memory`, during the call.
-        let done = unsafe {
-            (table.ssl_read_ex)(
-                self.connection.as_ptr(),
-                memory.as_mut_ptr().cast(),
-                memory.len(),
-                &raw mut count,
-            )
-        };
-        if done == 1 { Step::Done(count.min(memory.len())) } else { self.failed(py, done) }
+        // SAFETY: attached, and `owner` keeps the connection; the library writes at most so many bytes, during the call, as the caller allows.
+        let done =
+            unsafe { (table.ssl_read_ex)(self.connection.as_ptr(), start.cast(), size, &raw mut count) };
+        if done == 1 { Step::Done(count.min(size)) } else { self.failed(py, done) }
     }
 
     /// Encrypts all of `plain_text`, which is not empty.
@@ -192,12 +201,15 @@ impl Records {
         if done == 1 { Step::Done(count) } else { self.failed(py, done) }
     }
 
-    /// What somebody left in the queue of errors would be taken for ours.
+    /// What somebody left in the queue of errors would be taken for ours. To clear one that is empty costs ten times as much as to ask whether it is.
     #[inline]
     fn begin(&self, _py: Python<'_>) -> &Table {
         let table = &self.library.table;
         // SAFETY: the call needs nothing; the queue is this thread's.
-        unsafe { (table.err_clear_error)() };
+        if unsafe { (table.err_peek_error)() } != 0 {
+            // SAFETY: as above.
+            unsafe { (table.err_clear_error)() };
+        }
         table
     }
 

@@ -16,6 +16,23 @@ use super::registration::Registered;
 use super::tcp::TcpTransport;
 use crate::ffi::call::call_method_none;
 
+/// Bytes on their way out, which nobody changes.
+pub(super) enum Block {
+    Python(PyBackedBytes),
+    /// Ours, such as cipher text.
+    Own(Vec<u8>),
+}
+
+impl AsRef<[u8]> for Block {
+    #[inline]
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Python(bytes) => bytes,
+            Self::Own(bytes) => bytes,
+        }
+    }
+}
+
 /// Who is going to send what waits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Sending {
@@ -38,7 +55,7 @@ pub(super) struct FlowControl {
 /// The writing side of a stream transport.
 #[derive(Default)]
 pub(super) struct Output {
-    pub(super) queue: WriteQueue<PyBackedBytes>,
+    pub(super) queue: WriteQueue<Block>,
     pub(super) flow: FlowControl,
     pub(super) sending: Sending,
     /// `write_eof()` was called.
@@ -53,7 +70,7 @@ impl Output {
     pub(super) fn send(
         &mut self,
         mut send: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
-        removed: &mut Removed<PyBackedBytes>,
+        removed: &mut Removed<Block>,
     ) -> io::Result<()> {
         while !self.queue.is_empty() {
             let (offered, taken) = self.queue.show(SLICES, &mut send);

@@ -44,5 +44,6 @@ use pyo3::prelude::*;
 /// Adds the methods that programs call all the time.
 pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
     datagram_methods::add_methods(py)?;
-    tcp_methods::add_methods(py)
+    tcp_methods::add_methods(py)?;
+    tls::add_methods(py)
 }

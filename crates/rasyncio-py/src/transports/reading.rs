@@ -57,12 +57,12 @@ impl TcpTransport {
         // An earlier callback of this turn may have paused or closed the transport: its bytes then stay in the kernel.
         let found = this.get().state.with(py, |state| {
             let protocol = state.life.protocol.as_ref().filter(|_| state.life.is_reading())?;
-            Some((state.life.token?, protocol.clone_ref(py), state.receiver))
+            Some((state.life.token?, protocol.bind(py).clone(), state.receiver))
         });
         let Some((token, protocol, receiver)) = found else {
             return Ok(());
         };
-        let protocol = protocol.bind(py);
+        let protocol = &protocol;
         match receiver {
             Receiver::Copies => Self::read_copy(this, event_loop, token, protocol, |data| {
                 call_method_one(protocol, intern!(py, "data_received"), data.as_any()).map(drop)

@@ -9,14 +9,13 @@ use std::sync::OnceLock;
 use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyNotImplementedError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 use pyo3::{ffi, intern};
 use rasyncio_core::buffer::Removed;
 use rasyncio_core::pipe::Kind;
 use rasyncio_core::reactor::Operation;
 
-use super::flow_control::{FlowControl, Output, Sending, Writer};
+use super::flow_control::{Block, FlowControl, Output, Sending, Writer};
 use super::life::{Life, Transport, count_vain_write, warn_of_vain_write};
 use super::pipe::{AnyPipe, End, Held, PipeTransport};
 use super::shared_methods::{life_methods, pipe_methods, writing_methods};
@@ -94,7 +93,7 @@ impl WritePipeTransport {
         if block.is_empty() {
             return Ok(());
         }
-        match this.get().state.with(py, |state| state.accept(block)) {
+        match this.get().state.with(py, |state| state.accept(Block::Python(block))) {
             Next::Ignore { warn: false } => Ok(()),
             Next::Ignore { warn: true } => {
                 warn_of_vain_write(py, "pipe closed by peer or os.write(pipe, data) raised exception.")
@@ -179,7 +178,7 @@ impl WritePipeTransport {
 
 impl State {
     /// Takes the block, if it can still be sent, and decides what comes next.
-    fn accept(&mut self, block: PyBackedBytes) -> Next {
+    fn accept(&mut self, block: Block) -> Next {
         if self.vain_writes > 0 || self.held.life.closing {
             return Next::Ignore { warn: count_vain_write(&mut self.vain_writes) };
         }

@@ -11,7 +11,7 @@ use rasyncio_core::buffer::Removed;
 use rasyncio_core::net;
 use rasyncio_core::reactor::Operation;
 
-use super::flow_control::{Sending, Writer};
+use super::flow_control::{Block, Sending, Writer};
 use super::life::{SENDING_IN_VAIN, Transport, warn_of_vain_write};
 use super::reading::Receiver;
 use super::tcp::{State, TcpTransport};
@@ -37,7 +37,7 @@ enum Next {
 impl TcpTransport {
     pub(super) fn write(this: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let block = block(data)?;
-        let block = (!block.is_empty()).then_some(block);
+        let block = (!block.is_empty()).then_some(Block::Python(block));
         Self::collect(this, block.into_iter(), "write")
     }
 
@@ -52,14 +52,14 @@ impl TcpTransport {
         for piece in pieces.try_iter()? {
             let block = any_block(&piece?)?;
             if !block.is_empty() {
-                blocks.push(block);
+                blocks.push(Block::Python(block));
             }
         }
         Self::collect(this, blocks.into_iter(), "writelines")
     }
 
     /// Sends cipher text.
-    pub(super) fn write_block(this: &Bound<'_, Self>, block: PyBackedBytes) -> PyResult<()> {
+    pub(super) fn write_block(this: &Bound<'_, Self>, block: Block) -> PyResult<()> {
         Self::collect(this, std::iter::once(block), "write")
     }
 
@@ -83,7 +83,7 @@ impl TcpTransport {
     /// Queues blocks, none of them empty.
     fn collect(
         this: &Bound<'_, Self>,
-        blocks: impl ExactSizeIterator<Item = PyBackedBytes>,
+        blocks: impl ExactSizeIterator<Item = Block>,
         method: &str,
     ) -> PyResult<()> {
         let py = this.py();
@@ -256,11 +256,7 @@ impl TcpTransport {
 
 impl State {
     /// Takes the blocks, if they can still be sent, and decides what comes next.
-    fn accept(
-        &mut self,
-        blocks: &mut impl ExactSizeIterator<Item = PyBackedBytes>,
-        loop_is_running: bool,
-    ) -> Next {
+    fn accept(&mut self, blocks: &mut impl ExactSizeIterator<Item = Block>, loop_is_running: bool) -> Next {
         if self.output.eof {
             return Next::RefuseAfterEof;
         }

@@ -1,6 +1,6 @@
 //! The functions of OpenSSL that are called, found once by name.
 
-use std::ffi::{CStr, c_char, c_int, c_long, c_void};
+use std::ffi::{CStr, c_char, c_int, c_long, c_ulong, c_void};
 
 use rasyncio_core::library::Loaded;
 
@@ -41,6 +41,7 @@ table! {
     bio_set_flags = c"BIO_set_flags": unsafe extern "C" fn(Pointer, c_int);
     bio_set_init = c"BIO_set_init": unsafe extern "C" fn(Pointer, c_int);
     err_clear_error = c"ERR_clear_error": unsafe extern "C" fn();
+    err_peek_error = c"ERR_peek_error": unsafe extern "C" fn() -> c_ulong;
     ssl_get_error = c"SSL_get_error": unsafe extern "C" fn(Pointer, c_int) -> c_int;
     ssl_get_rbio = c"SSL_get_rbio": unsafe extern "C" fn(Pointer) -> Pointer;
     ssl_get_shutdown = c"SSL_get_shutdown": unsafe extern "C" fn(Pointer) -> c_int;

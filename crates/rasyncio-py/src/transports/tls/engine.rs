@@ -5,6 +5,8 @@
 //! (`ffi::openssl`); handshake, shutdown and whatever is an error are Python's still. Otherwise they go through the methods of the C object behind
 //! it, which it would only call, and through two `ssl.MemoryBIO`.
 
+use std::mem::MaybeUninit;
+
 use pyo3::exceptions::PyValueError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
@@ -17,6 +19,7 @@ use crate::ffi::buffer::{self, MemoryBio};
 use crate::ffi::call::{call_method_none, call_method_one, call_method_two};
 use crate::ffi::openssl::{Records, Step};
 use crate::interop::{Ssl, stdlib};
+use crate::transports::flow_control::Block;
 
 /// One end of a TLS connection.
 pub(super) struct Engine {
@@ -131,12 +134,12 @@ impl Engine {
         }
     }
 
-    /// Gives the bytes that are to be sent to the peer; none is an empty `bytes`.
+    /// Gives the bytes that are to be sent to the peer, if there are any.
     #[inline]
-    pub(super) fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+    pub(super) fn take(&self, py: Python<'_>) -> PyResult<Block> {
         match &self.path {
-            Path::Native(records) => Ok(records.take(py)),
-            Path::Python(methods) => methods.outgoing.read(py),
+            Path::Native(records) => Ok(Block::Own(records.take())),
+            Path::Python(methods) => Ok(Block::Python(methods.outgoing.read(py)?.into())),
         }
     }
 
@@ -160,17 +163,49 @@ impl Engine {
                 Step::Ask => {}
             }
         }
-        let size = memory.len().min(RECORD).into_pyobject(py)?;
+        self.read_by_method(py, memory.len(), |bytes| memory[..bytes.len()].copy_from_slice(bytes))
+    }
+
+    /// `read` into memory that nobody has written to.
+    #[inline]
+    pub(super) fn read_new(
+        &self,
+        py: Python<'_>,
+        memory: &mut [MaybeUninit<u8>],
+    ) -> PyResult<Outcome<usize>> {
+        if let Path::Native(records) = &self.path {
+            match records.read_new(py, memory) {
+                Step::Done(count) => return Ok(Outcome::Done(count)),
+                Step::Goodbye => return Ok(Outcome::Done(0)),
+                Step::WantsMore => return Ok(Outcome::WantsMore),
+                Step::Ask => {}
+            }
+        }
+        self.read_by_method(py, memory.len(), |bytes| {
+            for (place, byte) in memory.iter_mut().zip(bytes) {
+                place.write(*byte);
+            }
+        })
+    }
+
+    /// Gives `copy` what Python's `read()` gives, of at most `room` bytes.
+    fn read_by_method(
+        &self,
+        py: Python<'_>,
+        room: usize,
+        copy: impl FnOnce(&[u8]),
+    ) -> PyResult<Outcome<usize>> {
+        let size = room.min(RECORD).into_pyobject(py)?;
         let read = call_method_one(self.methods(py), intern!(py, "read"), size.as_any());
         let chunk = match outcome(py, read.and_then(|chunk| Ok(chunk.cast_into::<PyBytes>()?)))? {
             Outcome::Done(chunk) => chunk,
             Outcome::WantsMore => return Ok(Outcome::WantsMore),
         };
         let bytes = chunk.as_bytes();
-        match memory.get_mut(..bytes.len()) {
-            Some(place) => place.copy_from_slice(bytes),
-            None => return Err(exceptions::runtime("read() gave more than it was asked for")),
+        if bytes.len() > room {
+            return Err(exceptions::runtime("read() gave more than it was asked for"));
         }
+        copy(bytes);
         Ok(Outcome::Done(bytes.len()))
     }
 
@@ -211,14 +246,15 @@ impl Engine {
         if self.unread(py)? > 0 {
             return Ok(true);
         }
-        if !full {
-            return Ok(false);
-        }
+        Ok(full && self.pending(py)? > 0)
+    }
+
+    /// How many bytes of the last record were not read yet.
+    pub(super) fn pending(&self, py: Python<'_>) -> PyResult<usize> {
         match &self.path {
-            Path::Native(records) => Ok(records.pending(py) > 0),
+            Path::Native(records) => Ok(records.pending(py)),
             Path::Python(methods) => {
-                let pending = call_method_none(methods.owner.bind(py), intern!(py, "pending"))?;
-                Ok(pending.extract::<usize>()? > 0)
+                call_method_none(methods.owner.bind(py), intern!(py, "pending"))?.extract()
             }
         }
     }

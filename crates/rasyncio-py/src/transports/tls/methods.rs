@@ -1,6 +1,8 @@
 //! What Python sees of a `TlsTransport`: `asyncio.Transport`'s methods for the protocol, a protocol's methods for a carrier that is not ours, and
 //! the few private names that asyncio's own modules and tests use.
 
+use std::ffi::CStr;
+
 use pyo3::exceptions::PyNotImplementedError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
@@ -10,6 +12,7 @@ use pyo3::types::PyString;
 use super::engine::library;
 use super::{Closing, Phase, READ_HIGH, TlsTransport, WRITE_HIGH};
 use crate::event_loop::Loop;
+use crate::ffi::methods::{self, Arguments, FastMethod};
 use crate::interop::{load, stdlib};
 use crate::transports::flow_control::water_marks;
 use crate::transports::reading::is_buffered;
@@ -112,12 +115,6 @@ impl TlsTransport {
     /// Goes on after `pause_reading()`. May be called again.
     fn resume_reading(this: &Bound<'_, Self>) -> PyResult<()> {
         Self::resume(this)
-    }
-
-    /// Sends `data` (bytes, bytearray or memoryview), as it is at this moment, without waiting.
-    #[pyo3(name = "write")]
-    fn write_from_python(this: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        Self::write(this, data)
     }
 
     /// Sends a list of bytes-like objects.
@@ -298,5 +295,29 @@ impl TlsTransport {
             Phase::Handshake => Ok(()),
             _ => Self::on_fed(this),
         }
+    }
+}
+
+/// Adds the method that protocols call all the time.
+pub(in crate::transports) fn add_methods(py: Python<'_>) -> PyResult<()> {
+    methods::install::<Write>(py)
+}
+
+struct Write;
+
+impl FastMethod for Write {
+    type Class = TlsTransport;
+    const NAME: &'static CStr = c"write";
+    const DOCUMENTATION: &'static CStr = c"write($self, data)\n--\n\n\
+        Sends `data` (bytes, bytearray or memoryview), as it is at this moment, without waiting.";
+
+    #[inline]
+    fn call<'py>(
+        this: &Bound<'py, TlsTransport>,
+        arguments: &Arguments<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let data = arguments.one("_SSLProtocolTransport.write", "data")?;
+        TlsTransport::write(this, data)?;
+        Ok(this.py().None().into_bound(this.py()))
     }
 }

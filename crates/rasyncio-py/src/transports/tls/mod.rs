@@ -15,6 +15,8 @@ mod methods;
 mod reading;
 mod writing;
 
+pub(super) use methods::add_methods;
+
 use std::sync::{Arc, OnceLock};
 
 use pyo3::exceptions::PyValueError;

@@ -7,6 +7,7 @@ use pyo3::types::PyBytes;
 
 use super::engine::{Engine, Outcome, RECORD};
 use super::{Phase, TlsTransport, Told};
+use crate::ffi::bytes;
 use crate::ffi::call::{call_method_none, call_method_one};
 use crate::interop::{must_propagate, stdlib};
 use crate::streams::StreamReader;
@@ -134,8 +135,14 @@ impl TlsTransport {
         let own = this.get();
         let security = own.security(py)?;
         let reader = reader_of(protocol);
+        if reader.is_none() && security.engine.unread(py)? >= MUCH {
+            return Self::read_much(&security.engine, protocol);
+        }
         let (read, taken) = own.event_loop.get().with_plain_text(py, |memory| {
-            let (read, filled) = read_records(py, &security.engine, memory);
+            let size = memory.len();
+            let engine = &security.engine;
+            let (read, filled) =
+                read_records(py, engine, size, |filled| engine.read(py, &mut memory[filled..]));
             let plain_text = &memory[..filled];
             // What came before a failure is good.
             let taken = match &reader {
@@ -149,6 +156,25 @@ impl TlsTransport {
             (Taken::Copy(data), _) => deliver(protocol, &data)?,
             (Taken::Put(put), Some(reader)) => put.and_then(|()| StreamReader::on_fed(reader))?,
             (Taken::Put(_), None) | (Taken::Nothing, _) => {}
+        }
+        read
+    }
+
+    /// All records that are there, decrypted where the protocol gets them: a copy would cost more than to make room for what comes with a record too.
+    fn read_much(engine: &Engine, protocol: &Bound<'_, PyAny>) -> PyResult<Read> {
+        let py = protocol.py();
+        // Plain text is never longer than its records.
+        let room = engine.unread(py)? + engine.pending(py)?;
+        let mut read = Ok(Read::Everything);
+        let data = bytes::filled(py, room, |memory| {
+            let filled;
+            (read, filled) =
+                read_records(py, engine, room, |filled| engine.read_new(py, &mut memory[filled..]));
+            Ok(Ok(filled))
+        })??;
+        // What came before a failure is good.
+        if !data.as_bytes().is_empty() {
+            deliver(protocol, &data)?;
         }
         read
     }
@@ -241,17 +267,22 @@ impl TlsTransport {
     }
 }
 
-/// Decrypts what is there into `memory`; how many bytes that were.
-fn read_records(py: Python<'_>, engine: &Engine, memory: &mut [u8]) -> (PyResult<Read>, usize) {
+/// Decrypts what is there, by `read_behind` so many bytes, into memory of `size`; how many bytes that were.
+fn read_records(
+    py: Python<'_>,
+    engine: &Engine,
+    size: usize,
+    mut read_behind: impl FnMut(usize) -> PyResult<Outcome<usize>>,
+) -> (PyResult<Read>, usize) {
     let mut filled = 0;
     loop {
-        match engine.read(py, &mut memory[filled..]) {
+        match read_behind(filled) {
             Ok(Outcome::Done(0)) => return (Ok(Read::Goodbye), filled),
             Ok(Outcome::Done(count)) => {
                 filled += count;
-                let full = count >= RECORD || filled == memory.len();
+                let full = count >= RECORD || filled == size;
                 match engine.may_have_more(py, full) {
-                    Ok(true) if filled == memory.len() => return (Ok(Read::Part), filled),
+                    Ok(true) if filled == size => return (Ok(Read::Part), filled),
                     Ok(true) => {}
                     Ok(false) => return (Ok(Read::Everything), filled),
                     Err(error) => return (Err(error), filled),
@@ -262,3 +293,6 @@ fn read_records(py: Python<'_>, engine: &Engine, memory: &mut [u8]) -> (PyResult
         }
     }
 }
+
+/// From so many bytes of cipher text on, plain text is not copied.
+const MUCH: usize = 16 * 1024;

@@ -13,6 +13,7 @@ use super::{Encrypting, Phase, State, TlsTransport};
 use crate::exceptions::Report;
 use crate::ffi::call::{call_method_none, call_method_one};
 use crate::interop::must_propagate;
+use crate::transports::flow_control::Block;
 use crate::transports::life::{count_vain_write, warn_of_vain_write};
 use crate::transports::tcp::TcpTransport;
 use crate::transports::writing::{any_block, is_bytes_like};
@@ -156,14 +157,18 @@ impl TlsTransport {
             return Ok(());
         };
         let cipher_text = own.security(py)?.engine.take(py)?;
-        if cipher_text.as_bytes().is_empty() {
+        if cipher_text.as_ref().is_empty() {
             return Ok(());
         }
         let carrier = carrier.into_bound(py);
         if let Ok(stream) = carrier.cast_exact::<TcpTransport>() {
-            return TcpTransport::write_block(stream, PyBackedBytes::from(cipher_text));
+            return TcpTransport::write_block(stream, cipher_text);
         }
-        call_method_one(&carrier, intern!(py, "write"), cipher_text.as_any()).map(drop)
+        let cipher_text = match cipher_text {
+            Block::Python(bytes) => bytes.into_pyobject(py)?.into_any(),
+            Block::Own(bytes) => PyBytes::new(py, &bytes).into_any(),
+        };
+        call_method_one(&carrier, intern!(py, "write"), &cipher_text).map(drop)
     }
 
     /// The carrier has enough for now.
