@@ -21,13 +21,30 @@ def both(loop: Any, *arguments: Any, **options: Any) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "::1", "0.0.0.0", "::", "192.0.2.7", "2001:db8::7", "::ffff:1.2.3.4"]
+    "host", ["127.0.0.1", "::1", "0.0.0.0", "::", "192.0.2.7", "2001:db8::7", "::ffff:1.2.3.4", "010.0.0.1"]
 )
-@pytest.mark.parametrize("port", [0, 80, 65535, "8080", None])
+@pytest.mark.parametrize("port", [0, 80, 65535, 65536, "8080", None])
 @pytest.mark.parametrize("kind", [0, socket.SOCK_STREAM, socket.SOCK_DGRAM])
 def test_literals_resolve_as_in_the_socket_module(loop: Any, host: str, port: Any, kind: int) -> None:
     ours, expected = both(loop, host, port, type=kind)
     assert ours == expected
+
+
+@pytest.mark.parametrize("family", [socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6])
+@pytest.mark.parametrize("kind", [0, socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW, 77])
+@pytest.mark.parametrize("protocol", [0, socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_ICMP])
+def test_literals_of_all_kinds_resolve_as_in_the_socket_module(
+    loop: Any, family: int, kind: int, protocol: int
+) -> None:
+    options = {"family": family, "type": kind, "proto": protocol}
+    try:
+        expected = socket.getaddrinfo("127.0.0.1", 80, **options)
+    except socket.gaierror as error:
+        with pytest.raises(socket.gaierror) as caught:
+            loop.run_until_complete(loop.getaddrinfo("127.0.0.1", 80, **options))
+        assert caught.value.args == error.args
+    else:
+        assert loop.run_until_complete(loop.getaddrinfo("127.0.0.1", 80, **options)) == expected
 
 
 @pytest.mark.parametrize("family", [socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6])

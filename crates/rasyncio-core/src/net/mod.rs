@@ -19,7 +19,7 @@ pub use burst::Burst;
 pub use connect_order::interleave;
 pub use listen::{AcceptBackoff, AcceptFailure};
 pub use resolve::{
-    NUMERIC_HOST, NUMERIC_NAMES, NUMERIC_SERVICE, Names, Question, ResolveError, ResolvedAddress, inet6_text,
-    names_of, resolve,
+    NUMERIC_HOST, NUMERIC_NAMES, NUMERIC_SERVICE, Names, Question, ResolveError, ResolvedAddress,
+    answer_of_literal, inet6_text, names_of, resolve,
 };
 pub use socket::{SocketKind, kind, receive, send, set_nodelay, set_nonblocking, shutdown_write, take_error};

@@ -72,6 +72,27 @@ pub fn resolve(question: &Question) -> Result<Vec<ResolvedAddress>, ResolveError
     Ok(answers)
 }
 
+/// The one answer for an IPv4 address in its usual notation: what the C library would say, which need not be asked. None if it may say more, or
+/// something else.
+pub fn answer_of_literal(
+    host: &str,
+    port: u16,
+    family: i32,
+    kind: i32,
+    protocol: i32,
+) -> Option<ResolvedAddress> {
+    let usual = match kind {
+        libc::SOCK_STREAM => libc::IPPROTO_TCP,
+        libc::SOCK_DGRAM => libc::IPPROTO_UDP,
+        _ => return None,
+    };
+    if ![libc::AF_UNSPEC, libc::AF_INET].contains(&family) || ![0, usual].contains(&protocol) {
+        return None;
+    }
+    let address = PeerAddress::Inet4 { ip: host.parse().ok()?, port };
+    Some(ResolvedAddress { family: libc::AF_INET, kind, protocol: usual, canonical_name: None, address })
+}
+
 /// The names of an internet address, as `flags` (`NI_...`) want them. Blocks, unless they want numbers for both.
 pub fn names_of(address: &PeerAddress, flags: i32) -> Result<Names, ResolveError> {
     let address: SocketAddrAny = match address {

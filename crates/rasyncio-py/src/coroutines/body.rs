@@ -15,7 +15,7 @@ use crate::ffi::machine::{Resume, Steps};
 use crate::ffi::send::Sent;
 
 /// A Rust future as the machine of a coroutine.
-pub(super) struct AsyncBody {
+pub(crate) struct AsyncBody {
     body: Pin<Box<dyn Future<Output = PyResult<Py<PyAny>>> + Send>>,
     /// What the innermost `wait_for` awaits while the body is suspended.
     awaited: Option<Delegate>,
@@ -55,7 +55,7 @@ thread_local! {
 }
 
 impl AsyncBody {
-    pub(super) fn new(body: impl Future<Output = PyResult<Py<PyAny>>> + Send + 'static) -> Self {
+    pub(crate) fn new(body: impl Future<Output = PyResult<Py<PyAny>>> + Send + 'static) -> Self {
         Self { body: Box::pin(body), awaited: None, lent: None }
     }
 }

@@ -23,7 +23,7 @@ use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-pub(crate) use body::{Held, wait_for, wait_holding};
+pub(crate) use body::{AsyncBody, Held, wait_for, wait_holding};
 pub(crate) use delegate::Delegate;
 pub(crate) use function::{CoroutineFunction, adopt};
 pub(crate) use methods::thrown;

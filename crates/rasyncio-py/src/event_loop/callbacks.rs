@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyFloat;
 use rasyncio_core::clock::monotonic;
 
+use super::resolve::GetAddressInfo;
 use super::timers::Timer;
 use super::{Loop, Ready};
 use crate::exceptions;
@@ -27,6 +28,7 @@ impl Loop {
         methods::install::<CallSoonThreadsafe>(py)?;
         methods::install::<CallLater>(py)?;
         methods::install::<CallAt>(py)?;
+        methods::install::<GetAddressInfo>(py)?;
         Light::<Self>::to_class(py)
             .alone(c"time", c"time($self)\n--\n\nSeconds of a clock that never goes back.", |this| {
                 Ok(PyFloat::new(this.py(), monotonic()).into_any())

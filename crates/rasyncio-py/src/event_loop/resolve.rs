@@ -9,6 +9,9 @@ mod answer;
 mod lookup;
 mod question;
 
+use std::ffi::CStr;
+
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -16,7 +19,10 @@ use rasyncio_core::net::{self, NUMERIC_NAMES};
 
 use super::Loop;
 use super::sendfile::zero;
-use crate::coroutines::{Coroutine, wait_for};
+use crate::coroutines::{AsyncBody, Coroutine, Resume, Steps, wait_for};
+use crate::ffi::functions::Parameters;
+use crate::ffi::methods::{Arguments, FastMethod};
+use crate::ffi::send::Sent;
 use crate::futures::Future;
 use crate::interop::stdlib;
 pub(super) use address::{AddressInfo, Hints, ensure_all_resolved, ensure_resolved};
@@ -25,31 +31,6 @@ pub(super) use lookup::{Lookups, workers};
 
 #[pymethods]
 impl Loop {
-    /// `socket.getaddrinfo()` without blocking the loop. Raises socket.gaierror.
-    #[pyo3(
-        signature = (host, port, *, family = None, r#type = None, proto = None, flags = None),
-        text_signature = "($self, host, port, *, family=0, type=0, proto=0, flags=0)",
-    )]
-    fn getaddrinfo<'py>(
-        this: &Bound<'py, Self>,
-        host: Bound<'py, PyAny>,
-        port: Bound<'py, PyAny>,
-        family: Option<Bound<'py, PyAny>>,
-        r#type: Option<Bound<'py, PyAny>>,
-        proto: Option<Bound<'py, PyAny>>,
-        flags: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, Coroutine>> {
-        let py = this.py();
-        let zero = 0_i32.into_pyobject(py)?.into_any();
-        let or_zero = |given: Option<Bound<'py, PyAny>>| given.unwrap_or_else(|| zero.clone());
-        let arguments = [host, port, or_zero(family), or_zero(r#type), or_zero(proto), or_zero(flags)];
-        let arguments = PyTuple::new(py, arguments)?.unbind();
-        let event_loop = this.clone().unbind();
-        Coroutine::make(py, "EventLoop.getaddrinfo", async move {
-            Python::attach(|py| ask_for_addresses(event_loop.bind(py), arguments.bind(py)))?.answer().await
-        })
-    }
-
     /// `socket.getnameinfo()` without blocking the loop. Raises socket.gaierror.
     #[pyo3(signature = (sockaddr, flags = zero()), text_signature = "($self, sockaddr, flags=0)")]
     fn getnameinfo<'py>(
@@ -77,6 +58,90 @@ impl Loop {
         let answer = resolver.call1(question)?;
         log.finish(this, &answer)?;
         Ok(answer)
+    }
+}
+
+/// `EventLoop.getaddrinfo()`.
+pub(super) struct GetAddressInfo;
+
+impl FastMethod for GetAddressInfo {
+    type Class = Loop;
+    const NAME: &'static CStr = c"getaddrinfo";
+    const DOCUMENTATION: &'static CStr =
+        c"getaddrinfo($self, host, port, *, family=0, type=0, proto=0, flags=0)\n--\n\n\
+        `socket.getaddrinfo()` without blocking the loop. Raises socket.gaierror.";
+
+    fn call<'py>(this: &Bound<'py, Loop>, arguments: &Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        static PARAMETERS: Parameters<6> = Parameters {
+            function: "EventLoop.getaddrinfo",
+            names: ["host", "port", "family", "type", "proto", "flags"],
+            positional: 2,
+            required: 2,
+        };
+        let py = this.py();
+        let zero = 0_i32.into_pyobject(py)?.into_any();
+        let arguments = arguments.bind(&PARAMETERS)?.map(|given| given.unwrap_or(&zero));
+        let arguments = PyTuple::new(py, arguments)?.unbind();
+        let machine = AddressInfoSteps::Unstarted { event_loop: this.clone().unbind(), arguments };
+        Ok(Coroutine::of(py, "EventLoop.getaddrinfo", machine)?.into_any())
+    }
+}
+
+/// The coroutine of `getaddrinfo()`. Most often it is asked for an address and answers in its first step.
+enum AddressInfoSteps {
+    Unstarted { event_loop: Py<Loop>, arguments: Py<PyTuple> },
+    Asked(AsyncBody),
+    Ended,
+}
+
+impl Steps for AddressInfoSteps {
+    fn step<'py>(&mut self, py: Python<'py>, resume: Resume) -> Sent<'py> {
+        match (std::mem::replace(self, Self::Ended), resume) {
+            (Self::Unstarted { event_loop, arguments }, Resume::Next) => {
+                match question::answer_of_literal(event_loop.bind(py), arguments.bind(py)) {
+                    Ok(Some(answer)) => return Sent::Returned(answer),
+                    Ok(None) => {}
+                    Err(error) => return Sent::Raised(error),
+                }
+                let body = AsyncBody::new(async move {
+                    Python::attach(|py| ask_for_addresses(event_loop.bind(py), arguments.bind(py)))?
+                        .answer()
+                        .await
+                });
+                self.go_on(py, body, Resume::Next)
+            }
+            (Self::Asked(body), resume) => self.go_on(py, body, resume),
+            (_, Resume::Throw(error)) => Sent::Raised(error),
+            (Self::Ended, Resume::Next) => Sent::Returned(py.None().into_bound(py)),
+        }
+    }
+
+    fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Self::Unstarted { event_loop, arguments } => {
+                visit.call(event_loop)?;
+                visit.call(arguments)
+            }
+            Self::Asked(body) => body.visit(visit),
+            Self::Ended => Ok(()),
+        }
+    }
+
+    fn awaited<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        match self {
+            Self::Asked(body) => body.awaited(py),
+            Self::Unstarted { .. } | Self::Ended => None,
+        }
+    }
+}
+
+impl AddressInfoSteps {
+    fn go_on<'py>(&mut self, py: Python<'py>, mut body: AsyncBody, resume: Resume) -> Sent<'py> {
+        let sent = body.step(py, resume);
+        if matches!(sent, Sent::Yielded(_)) {
+            *self = Self::Asked(body);
+        }
+        sent
     }
 }
 

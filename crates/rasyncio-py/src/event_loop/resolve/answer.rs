@@ -3,8 +3,9 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use rasyncio_core::net::{Names, ResolveError, ResolvedAddress};
 
 use crate::exceptions::os_error;
@@ -28,6 +29,22 @@ fn address_info<'py>(py: Python<'py>, entry: &ResolvedAddress) -> PyResult<Bound
     let name = PyString::from_bytes(py, entry.canonical_name.as_deref().unwrap_or_default())?;
     let address = address_to_python(py, &entry.address)?;
     Ok((family, kind, entry.protocol, name, address).into_pyobject(py)?.into_any())
+}
+
+/// The list with the one answer for an address that was given as such.
+pub(super) fn literal<'py>(
+    py: Python<'py>,
+    found: &ResolvedAddress,
+    host: &Bound<'py, PyAny>,
+    port: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let library = &stdlib(py).resolver;
+    let family = enumerated(library.address_families.bind(py), found.family)?;
+    let kind = enumerated(library.socket_kinds.bind(py), found.kind)?;
+    let protocol = found.protocol.into_pyobject(py)?.into_any();
+    let address = PyTuple::new(py, [host, port])?.into_any();
+    let entry = PyTuple::new(py, [family, kind, protocol, intern!(py, "").clone().into_any(), address])?;
+    Ok(PyList::new(py, [entry])?.into_any())
 }
 
 /// The member of an enumeration, or the number itself if there is none.

@@ -10,8 +10,13 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyString, PyTuple};
 use rasyncio_core::net::{
-    NUMERIC_HOST, NUMERIC_SERVICE, PeerAddress, Question, ResolveError, ResolvedAddress,
+    self, NUMERIC_HOST, NUMERIC_SERVICE, PeerAddress, Question, ResolveError, ResolvedAddress,
 };
+
+use super::super::Loop;
+use super::{ADDRESSES, answer, is_the_interpreters};
+use crate::ffi::call::call_many;
+use crate::interop::stdlib;
 
 /// `getaddrinfo(host, port, family, type, proto, flags)`.
 pub(super) fn plain_question(arguments: &Bound<'_, PyTuple>) -> PyResult<Option<Question>> {
@@ -86,6 +91,40 @@ fn is_plain_ascii(name: &str) -> bool {
 fn c_string(mut bytes: Vec<u8>) -> CString {
     bytes.truncate(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
     CString::new(bytes).unwrap_or_default()
+}
+
+/// The answer to the question that is asked most, for the one address behind an IPv4 address and a port: no question is made of it at all.
+pub(super) fn answer_of_literal<'py>(
+    event_loop: &Bound<'py, Loop>,
+    arguments: &Bound<'py, PyTuple>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = event_loop.py();
+    let [host, port, family, kind, protocol, flags] = arguments.as_slice() else {
+        return Ok(None);
+    };
+    let (Ok(name), Ok(_), Ok(0)) =
+        (host.cast_exact::<PyString>(), port.cast_exact::<PyInt>(), flags.extract::<i32>())
+    else {
+        return Ok(None);
+    };
+    let numbers = (port.extract(), family.extract(), kind.extract(), protocol.extract());
+    let (Ok(port_number), Ok(family), Ok(kind), Ok(protocol)) = numbers else {
+        return Ok(None);
+    };
+    let found =
+        net::answer_of_literal(name.to_str().unwrap_or_default(), port_number, family, kind, protocol);
+    let Some(found) = found else {
+        return Ok(None);
+    };
+    let own = event_loop.get();
+    if own.is_debug(py) || own.check_usable().is_err() || !is_the_interpreters(py, ADDRESSES)? {
+        return Ok(None);
+    }
+    let number = |value: i32| Ok::<_, PyErr>(value.into_pyobject(py)?.into_any());
+    let asked = [number(family)?, number(kind)?, number(protocol)?];
+    let event = intern!(py, "socket.getaddrinfo").as_any();
+    call_many(stdlib(py).audit.bind(py), [event, host, port, &asked[0], &asked[1], &asked[2]])?;
+    answer::literal(py, &found, host, port).map(Some)
 }
 
 /// The answer to a question that needs neither files nor the network; None if it does.
