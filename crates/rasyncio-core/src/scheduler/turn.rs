@@ -33,7 +33,8 @@ pub enum Poll {
 /// tasks pay one look per turn (a thousandth of its cost) while two tasks that wake each other pay
 /// one in eight. Without such sources only signals can arrive, and it looks once in 64 turns.
 /// The first turn of a run and the last one always look, as whoever calls `run_once` in asyncio's
-/// manner (`loop.stop(); loop.run_forever()`) expects, and so does the one after something was sent.
+/// manner (`loop.stop(); loop.run_forever()`) expects, and so does the one after something was sent
+/// or closed, or may have been: a program that watches descriptors uses them by itself.
 #[derive(Debug)]
 pub struct TurnPolicy {
     /// Busy turns and entries since the last look.
@@ -81,10 +82,10 @@ impl TurnPolicy {
         self.set_bounds(true);
     }
 
-    /// Something was sent: the answer of somebody in this program is there at once, and is looked for in the next turn,
-    /// where asyncio would see it.
+    /// Something was sent or closed, or may be by a callback that is to run: who has the other end in the same program is
+    /// told in the next turn, as by asyncio.
     #[inline]
-    pub fn on_sent(&mut self) {
+    pub fn look_next_turn(&mut self) {
         self.entries = usize::MAX;
     }
 
@@ -247,7 +248,7 @@ mod tests {
             let mut policy = TurnPolicy::new();
             assert_eq!(policy.poll(1, false, true, has_sources, None), Poll::Now);
             assert!(policy.skips(1));
-            policy.on_sent();
+            policy.look_next_turn();
             assert!(!policy.skips(1));
             assert_eq!(policy.poll(1, false, false, has_sources, None), Poll::Now);
             assert!(policy.skips(1));

@@ -399,6 +399,7 @@ impl Loop {
 
     /// A descriptor was closed: whoever waited for one may have it.
     pub(crate) fn on_descriptor_closed(&self, py: Python<'_>) -> PyResult<()> {
+        self.look_next_turn(py);
         if self.starved.with(py, |starved| starved.is_empty()) {
             return Ok(());
         }
@@ -406,6 +407,12 @@ impl Loop {
             server::Listener::resume(listener.bind(py))?;
         }
         Ok(())
+    }
+
+    /// The other end of a descriptor may be in this program: what was sent through it is news there.
+    #[inline]
+    pub(crate) fn look_next_turn(&self, py: Python<'_>) {
+        self.policy.with(py, TurnPolicy::look_next_turn);
     }
 
     /// Whether one more handshake of TLS may go on in this turn.

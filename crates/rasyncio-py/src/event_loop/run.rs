@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use pyo3::intern;
 use pyo3::prelude::*;
 use rasyncio_core::reactor::{Completion, Operation};
-use rasyncio_core::scheduler::{Poll, ReadyQueue, Timers, TurnPolicy, timeout_until};
+use rasyncio_core::scheduler::{Poll, ReadyQueue, Timers, timeout_until};
 
 use super::{Loop, Ready};
 use crate::exceptions;
@@ -175,7 +175,7 @@ impl Loop {
         let unflushed = &this.get().unflushed;
         while unflushed.with(py, |unflushed| !unflushed.is_empty()) {
             let mut batch = unflushed.take(py);
-            this.get().policy.with(py, TurnPolicy::on_sent);
+            this.get().look_next_turn(py);
             let mut rest = batch.drain(..);
             // Letting go of a `Bound` asks no questions.
             let outcome = rest.try_for_each(|transport| TcpTransport::flush(&transport.into_bound(py), this));

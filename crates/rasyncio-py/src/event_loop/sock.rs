@@ -117,6 +117,7 @@ pub(super) fn check_socket(event_loop: &Bound<'_, Loop>, sock: &Bound<'_, PyAny>
 
 /// Connects to an address that needs no resolving.
 async fn connect(event_loop: &Py<Loop>, sock: &Py<PyAny>, address: &Py<PyAny>) -> PyResult<()> {
+    Python::attach(|py| event_loop.get().look_next_turn(py));
     if !Python::attach(|py| is_connected_at_once(sock.bind(py), address))? {
         until_ready(event_loop, sock, Direction::Write).await?;
         Python::attach(|py| finish_connect(sock.bind(py), address))?;

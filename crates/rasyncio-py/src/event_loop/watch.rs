@@ -185,7 +185,10 @@ impl Loop {
             },
         })?;
         match found {
-            Some(Watched::Handle(handle)) => this.get().enqueue(py, Ready::Handle(handle)),
+            Some(Watched::Handle(handle)) => {
+                this.get().look_next_turn(py);
+                this.get().enqueue(py, Ready::Handle(handle));
+            }
             Some(Watched::Inside) => this.get().enqueue(py, Ready::Io { token, operation }),
             Some(Watched::Signals) => Self::on_signals(this)?,
             None => {}

@@ -188,6 +188,7 @@ impl DatagramTransport {
             .event_loop
             .get()
             .with_reactor(py, |reactor| reactor.send_datagram(token, data.as_bytes(), target.as_ref()))?;
+        self.event_loop.get().look_next_turn(py);
         sent.map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => Refusal::WouldBlock,
             _ => Refusal::Failed(exceptions::os_error(&error)),

@@ -148,6 +148,7 @@ impl WritePipeTransport {
             (before, outcome, state.output.sending)
         });
         drop(sent);
+        own.end.event_loop.get().look_next_turn(py);
         let watched = match outcome? {
             Ok(()) if before != after => Self::set_armed(this, Self::WRITING, after == Sending::Refused)?,
             other => other,

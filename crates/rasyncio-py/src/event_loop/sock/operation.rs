@@ -57,6 +57,9 @@ impl<A: Attempt> Repeated<A> {
                 }
             }
         }
+        if A::DIRECTION == Direction::Write {
+            event_loop.get().look_next_turn(py);
+        }
         let attempted = self.attempt.attempt(event_loop, sock);
         if let Some(result) = unless_blocked(py, attempted)? {
             return Ok(Sent::Returned(result));

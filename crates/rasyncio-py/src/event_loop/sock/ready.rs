@@ -10,7 +10,7 @@ use crate::coroutines::wait_for;
 use crate::ffi::call::call_method_none;
 use crate::futures::Future;
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub(in super::super) enum Direction {
     Read,
     Write,
