@@ -86,6 +86,6 @@ def tls_connections(number: int) -> contextlib.AbstractAsyncContextManager[None]
 
 ROWS = [
     MemoryRow("idle_task", "memory", "task", 50_000, tasks),
-    MemoryRow("idle_connection", "memory", "connection", 3_000, connections),
+    MemoryRow("idle_connection", "memory", "connection", 10_000, connections),
     MemoryRow("idle_tls_connection", "memory", "connection", 1_000, tls_connections, packages=("trustme",)),
 ]
