@@ -105,8 +105,12 @@ def test_a_callback_of_a_reader_may_send_by_itself(loop: Any, run: Any, pair: An
             os.read(asking, 1)
             here.send(b"x")
 
+        def be_told() -> None:
+            if not told_in.done():
+                told_in.set_result(turn)
+
         loop.add_reader(asking, answer)
-        loop.add_reader(there, lambda: told_in.done() or told_in.set_result(turn))
+        loop.add_reader(there, be_told)
         await busy()
         os.write(asked, b"?")
         while not told_in.done():

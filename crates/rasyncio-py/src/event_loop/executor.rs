@@ -1,5 +1,7 @@
 //! Executors: calling blocking functions in threads (asyncio: `base_events.py`).
 
+mod work;
+
 use std::sync::atomic::Ordering;
 
 use pyo3::exceptions::{PyException, PyRuntimeWarning, PyTimeoutError, PyTypeError};
@@ -33,6 +35,9 @@ impl Loop {
             Some(executor) => executor,
             None => this.get().executor(py)?,
         };
+        if let Some(future) = work::submit(this, &executor, func, args)? {
+            return Ok(future.into_any());
+        }
         let mut arguments = vec![func.clone()];
         arguments.extend(args.iter());
         let submitted = executor.call_method1(intern!(py, "submit"), PyTuple::new(py, arguments)?)?;

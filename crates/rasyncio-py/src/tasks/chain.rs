@@ -173,12 +173,12 @@ fn copy_outcome(chain: &Bound<'_, Chain>) -> PyResult<()> {
             None => wrapper.call_method1(intern!(py, "set_result"), (result,)).map(drop),
         };
     }
-    let exception = as_of_asyncio(exception)?;
+    let exception = exception_of_asyncio(exception)?;
     wrapper.call_method1(intern!(py, "set_exception"), (exception,)).map(drop)
 }
 
 /// asyncio: futures.py `_convert_future_exc`. The exceptions of `concurrent.futures` that asyncio has its own classes for.
-fn as_of_asyncio(exception: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
+pub(crate) fn exception_of_asyncio(exception: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
     let py = exception.py();
     let library = stdlib(py);
     let class = exception.get_type();
@@ -304,7 +304,7 @@ fn copy_to_concurrent(chain: &Bound<'_, PyAny>, task: &Bound<'_, PyAny>) -> PyRe
     }
     match ended {
         Ended::Exception(exception) => {
-            future.call_method1(intern!(py, "set_exception"), (as_of_asyncio(exception)?,)).map(drop)
+            future.call_method1(intern!(py, "set_exception"), (exception_of_asyncio(exception)?,)).map(drop)
         }
         Ended::Result(result) => future.call_method1(intern!(py, "set_result"), (result,)).map(drop),
         Ended::Cancelled => Err(exceptions::runtime("the future of a cancelled task cannot be cancelled")),

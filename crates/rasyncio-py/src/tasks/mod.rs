@@ -29,7 +29,7 @@ use pyo3::types::{PyDict, PyString};
 use pyo3::{ffi, intern};
 
 pub(crate) use by_address::ByAddress;
-pub(crate) use chain::wrap as wrap_future;
+pub(crate) use chain::{exception_of_asyncio, wrap as wrap_future};
 pub(crate) use eager::EagerTaskFactory;
 pub(crate) use ensure::{ensure_future, is_coroutine, running_loop, spawn};
 pub(crate) use gather::{GatheringFuture, gather};
