@@ -36,12 +36,17 @@ def test_what_is_cancelled_before_it_begins_is_never_called(loop: Any, run: Any)
 
 
 def test_a_pool_that_is_shut_down_cancels_what_it_has_not_begun(loop: Any, run: Any) -> None:
-    release = threading.Event()
+    begun, release = threading.Event(), threading.Event()
     called: list[str] = []
+
+    def begin() -> bool:
+        begun.set()
+        return release.wait(20)
 
     async def main() -> None:
         pool = one_thread()
-        first = loop.run_in_executor(pool, release.wait, 20)
+        first = loop.run_in_executor(pool, begin)
+        await loop.run_in_executor(None, begun.wait, 20)
         second = loop.run_in_executor(pool, called.append, "second")
         pool.shutdown(wait=False, cancel_futures=True)
         release.set()
