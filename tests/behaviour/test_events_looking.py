@@ -124,7 +124,8 @@ def test_a_callback_of_a_reader_may_send_by_itself(loop: Any, run: Any, pair: An
         run(main())
 
 
-def test_a_datagram_is_delivered_in_the_next_turn(loop: Any, run: Any) -> None:
+@pytest.mark.parametrize("kind", ["internet", "by a path"])
+def test_a_datagram_is_delivered_in_the_next_turn(loop: Any, run: Any, tmp_path: Any, kind: str) -> None:
     class Receiving(asyncio.DatagramProtocol):
         def __init__(self) -> None:
             self.told = asyncio.Event()
@@ -133,11 +134,13 @@ def test_a_datagram_is_delivered_in_the_next_turn(loop: Any, run: Any) -> None:
             self.told.set()
 
     async def main() -> None:
-        transport, protocol = await loop.create_datagram_endpoint(Receiving, local_addr=("127.0.0.1", 0))
-        address = transport.get_extra_info("sockname")
-        sender, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=address)
+        family = socket.AF_INET if kind == "internet" else socket.AF_UNIX
+        here, there = socket.socket(family, socket.SOCK_DGRAM), socket.socket(family, socket.SOCK_DGRAM)
+        there.bind(("127.0.0.1", 0) if kind == "internet" else str(tmp_path / "there"))
+        transport, protocol = await loop.create_datagram_endpoint(Receiving, sock=there)
+        sender, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, sock=here)
         await busy()
-        sender.sendto(b"x")
+        sender.sendto(b"x", there.getsockname())
         assert await turns_until(protocol.told) == 2
         sender.close()
         transport.close()

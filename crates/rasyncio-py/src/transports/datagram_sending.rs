@@ -178,6 +178,7 @@ impl DatagramTransport {
     /// Offers a datagram to the kernel.
     fn attempt(&self, data: &Bound<'_, PyBytes>, to: &Bound<'_, PyAny>) -> Result<(), Refusal> {
         let py = data.py();
+        self.event_loop.get().look_next_turn(py);
         let target = if self.has_peer { None } else { self.internet_address(to) };
         let token = self.life(py, |life| life.token);
         let usable = self.event_loop.get().check_usable().is_ok();
@@ -188,7 +189,6 @@ impl DatagramTransport {
             .event_loop
             .get()
             .with_reactor(py, |reactor| reactor.send_datagram(token, data.as_bytes(), target.as_ref()))?;
-        self.event_loop.get().look_next_turn(py);
         sent.map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => Refusal::WouldBlock,
             _ => Refusal::Failed(exceptions::os_error(&error)),

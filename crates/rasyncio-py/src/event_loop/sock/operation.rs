@@ -57,9 +57,7 @@ impl<A: Attempt> Repeated<A> {
                 }
             }
         }
-        if A::DIRECTION == Direction::Write {
-            event_loop.get().look_next_turn(py);
-        }
+        look_after(event_loop, A::DIRECTION);
         let attempted = self.attempt.attempt(event_loop, sock);
         if let Some(result) = unless_blocked(py, attempted)? {
             return Ok(Sent::Returned(result));
@@ -100,6 +98,7 @@ where
 {
     loop {
         let result = Python::attach(|py| {
+            look_after(event_loop.bind(py), direction);
             let attempted = attempt(sock.bind(py));
             unless_blocked(py, attempted).map(|result| result.map(Bound::unbind))
         })?;
@@ -107,6 +106,13 @@ where
             return Ok(result);
         }
         until_ready(event_loop, sock, direction).await?;
+    }
+}
+
+/// What is sent may be for somebody in this program.
+fn look_after(event_loop: &Bound<'_, Loop>, direction: Direction) {
+    if direction == Direction::Write {
+        event_loop.get().look_next_turn(event_loop.py());
     }
 }
 
