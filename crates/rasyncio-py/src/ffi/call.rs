@@ -57,20 +57,6 @@ pub(crate) fn call_two<'py>(
     unsafe { Bound::from_owned_ptr_or_err(py, result) }
 }
 
-/// `function(*arguments)`.
-#[inline]
-pub(crate) fn call_many<'py, const N: usize>(
-    function: &Bound<'py, PyAny>,
-    arguments: [&Bound<'py, PyAny>; N],
-) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = arguments.map(Bound::as_ptr);
-    // SAFETY: the arguments are alive, and the array outlives the call.
-    let result =
-        unsafe { ffi::PyObject_Vectorcall(function.as_ptr(), arguments.as_ptr(), N, std::ptr::null_mut()) };
-    // SAFETY: a call gives a new reference or NULL with an exception set.
-    unsafe { Bound::from_owned_ptr_or_err(function.py(), result) }
-}
-
 /// `callable(*arguments)` for a tuple that is there already.
 #[inline]
 pub(crate) fn call_tuple<'py>(

@@ -88,14 +88,12 @@ fn find_values(context: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
     // SAFETY: as above.
     let variable = unsafe { Bound::from_owned_ptr_or_err(py, variable) }?;
     run_inside(&other, || variable.call_method1(intern!(py, "set"), (true,)))??;
-    let pairs = [context, &other].map(|context| Some((context, copy(context).ok()?)));
+    let pairs = [(context, copy(context)?), (&other, copy(&other)?)];
     let is_right = |word: usize| {
-        pairs.iter().all(|pair| {
-            pair.as_ref().is_some_and(|(context, copied)| {
-                let held = look(context);
-                let at = [*context, copied].map(|context| word_of(context.as_ptr(), word));
-                held.objects == 1 && at == [held.last; 2]
-            })
+        pairs.iter().all(|(context, copied)| {
+            let held = look(context);
+            let at = [*context, copied].map(|context| word_of(context.as_ptr(), word));
+            held.objects == 1 && at == [held.last; 2]
         })
     };
     let size = context.get_type().getattr(intern!(py, "__basicsize__"))?.extract::<usize>()?;

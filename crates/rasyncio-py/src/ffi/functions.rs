@@ -100,7 +100,7 @@ impl<'py> Arguments<'_, 'py> {
         if self.positional > parameters.positional {
             return Err(too_many(parameters, self.positional));
         }
-        self.fill(parameters)
+        self.bind_leading(parameters)
     }
 
     /// `bind` for a function with `*args`, which are left where they are.
@@ -110,19 +110,13 @@ impl<'py> Arguments<'_, 'py> {
         &self,
         parameters: &Parameters<N>,
     ) -> PyResult<Values<'_, 'py, N>> {
-        self.fill(parameters)
-    }
-
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "with the parameters known it is next to nothing")]
-    fn fill<const N: usize>(&self, parameters: &Parameters<N>) -> PyResult<Values<'_, 'py, N>> {
         let mut bound = [None; N];
         let given = self.positional.min(parameters.positional);
         for (index, place) in bound.iter_mut().enumerate().take(given) {
             *place = Some(self.value(index));
         }
         if let Some(names) = self.names {
-            self.fill_named(parameters, names, &mut bound)?;
+            self.bind_named(parameters, names, &mut bound)?;
         }
         if bound.iter().take(parameters.required).any(Option::is_none) {
             return Err(missing(parameters, &bound));
@@ -131,7 +125,7 @@ impl<'py> Arguments<'_, 'py> {
     }
 
     #[inline(never)]
-    fn fill_named<'a, const N: usize>(
+    fn bind_named<'a, const N: usize>(
         &'a self,
         parameters: &Parameters<N>,
         names: &Bound<'py, PyTuple>,

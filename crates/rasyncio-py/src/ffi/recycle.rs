@@ -74,13 +74,11 @@ where
     T: Recycle + PyClass,
     I: Into<PyClassInitializer<T>>,
 {
-    let Some(dead) = T::bin().objects.with(py, Vec::pop) else {
-        return Bound::new(py, create(contents));
-    };
-    let this = revive(py, dead);
-    fill(&this, contents);
-    // SAFETY: the object is whole and was untracked when it died.
-    unsafe { ffi::PyObject_GC_Track(this.as_ptr().cast()) };
+    let (this, is_tracked) = obtain(py, contents, fill, create)?;
+    if !is_tracked {
+        // SAFETY: the object is whole and was untracked when it died.
+        unsafe { ffi::PyObject_GC_Track(this.as_ptr().cast()) };
+    }
     Ok(this)
 }
 
@@ -96,15 +94,38 @@ where
     T: Recycle + PyClass,
     I: Into<PyClassInitializer<T>>,
 {
-    let Some(dead) = T::bin().objects.with(py, Vec::pop) else {
-        let this = Bound::new(py, create(contents))?;
+    let (this, is_tracked) = obtain(py, contents, fill, create)?;
+    if is_tracked {
         // SAFETY: a whole object of a class that the collector knows.
         unsafe { ffi::PyObject_GC_UnTrack(this.as_ptr().cast()) };
-        return Ok(this);
-    };
-    let this = revive(py, dead);
-    fill(&this, contents);
+    }
     Ok(this)
+}
+
+/// A used object after `fill`, or one that `create` makes, and whether the collector sees it: only what is new.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "on the way of each callback")]
+fn obtain<'py, T, C, I>(
+    py: Python<'py>,
+    contents: C,
+    fill: impl FnOnce(&Bound<'py, T>, C),
+    create: impl FnOnce(C) -> I,
+) -> PyResult<(Bound<'py, T>, bool)>
+where
+    T: Recycle + PyClass,
+    I: Into<PyClassInitializer<T>>,
+{
+    let Some(Dead(object)) = T::bin().objects.with(py, Vec::pop) else {
+        return Ok((Bound::new(py, create(contents))?, true));
+    };
+    // SAFETY: the object is dead and ours: this makes it an object with one reference.
+    unsafe { _Py_NewReference(object) };
+    // SAFETY: that reference is handed out here.
+    let this = unsafe { Bound::from_owned_ptr(py, object) };
+    // SAFETY: the bin keeps objects of T only.
+    let this = unsafe { this.cast_into_unchecked::<T>() };
+    fill(&this, contents);
+    Ok((this, false))
 }
 
 /// Lets the collector see an object of `make_hidden`, unless it does already.
@@ -115,18 +136,6 @@ pub(crate) fn show<T: Recycle>(this: &Bound<'_, T>) {
         // SAFETY: a whole object of a class that the collector knows, which is not tracked.
         unsafe { ffi::PyObject_GC_Track(this.as_ptr().cast()) };
     }
-}
-
-/// Makes a dead object one with one reference.
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "on the way of each callback")]
-fn revive<T: PyTypeInfo>(py: Python<'_>, Dead(object): Dead) -> Bound<'_, T> {
-    // SAFETY: the object is dead and the caller's: this makes it an object with one reference.
-    unsafe { _Py_NewReference(object) };
-    // SAFETY: that reference is handed out here.
-    let this = unsafe { Bound::from_owned_ptr(py, object) };
-    // SAFETY: the bin keeps objects of T only.
-    unsafe { this.cast_into_unchecked::<T>() }
 }
 
 unsafe extern "C" fn dealloc<T: Recycle>(object: *mut ffi::PyObject) {

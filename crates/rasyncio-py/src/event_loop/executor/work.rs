@@ -10,6 +10,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::super::Loop;
+use super::settle;
 use crate::exceptions::Raised;
 use crate::ffi::call::call_tuple;
 use crate::ffi::cell::GilCell;
@@ -191,14 +192,11 @@ impl WorkItem {
 /// The future ends, unless who waited was cancelled.
 fn end(future: &Bound<'_, Future>, outcome: PyResult<Py<PyAny>>) -> PyResult<()> {
     let py = future.py();
-    if future.get().is_done(py) {
-        return Ok(());
-    }
     match outcome {
-        Ok(result) => Future::finish(future, result),
-        Err(error) => {
+        Err(error) if !future.get().is_done(py) => {
             let exception = exception_of_asyncio(error.raised(py).into_any())?;
             future.call_method1(intern!(py, "set_exception"), (exception,)).map(drop)
         }
+        outcome => settle(future, outcome),
     }
 }

@@ -15,7 +15,6 @@ use rasyncio_core::net::{
 
 use super::super::Loop;
 use super::{ADDRESSES, answer, is_the_interpreters};
-use crate::ffi::call::call_many;
 use crate::interop::stdlib;
 
 /// `getaddrinfo(host, port, family, type, proto, flags)`.
@@ -120,10 +119,8 @@ pub(super) fn answer_of_literal<'py>(
     if own.is_debug(py) || own.check_usable().is_err() || !is_the_interpreters(py, ADDRESSES)? {
         return Ok(None);
     }
-    let number = |value: i32| Ok::<_, PyErr>(value.into_pyobject(py)?.into_any());
-    let asked = [number(family)?, number(kind)?, number(protocol)?];
-    let event = intern!(py, "socket.getaddrinfo").as_any();
-    call_many(stdlib(py).audit.bind(py), [event, host, port, &asked[0], &asked[1], &asked[2]])?;
+    let event = intern!(py, "socket.getaddrinfo");
+    stdlib(py).audit.bind(py).call1((event, host, port, family, kind, protocol))?;
     answer::literal(py, &found, host, port).map(Some)
 }
 
