@@ -5,6 +5,10 @@ use std::os::fd::RawFd;
 
 use crate::sys;
 
+/// How often the kernel is asked in one attempt. A peer that reads as fast as the file is sent makes room all the time, and asking costs less than
+/// waiting for what is there; but a file without an end must not hold up everybody else.
+const CALLS: usize = 16;
+
 /// A part of a file on its way to a socket that does not block.
 #[derive(Debug)]
 pub struct FileSending {
@@ -36,9 +40,9 @@ impl FileSending {
         Ok((block > 0).then_some(Self { file, offset, count, block, sent: 0 }))
     }
 
-    /// Sends once, as much as the kernel takes. After an error nothing is known but what was sent before.
+    /// Sends until the kernel takes no more, or has been asked often enough. After an error nothing is known but what was sent before.
     pub fn attempt(&mut self, socket: RawFd) -> io::Result<Progress> {
-        loop {
+        for _ in 0..CALLS {
             let rest = self.count.map_or(self.block, |count| count - self.sent);
             if rest == 0 {
                 return Ok(Progress::Done);
@@ -51,14 +55,12 @@ impl FileSending {
                     let sent = count as u64;
                     self.offset += sent;
                     self.sent += sent;
-                    if count < asked {
-                        return Ok(Progress::Unfinished);
-                    }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Progress::Unfinished),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
         }
+        Ok(Progress::Unfinished)
     }
 
     pub fn sent(&self) -> u64 {

@@ -305,7 +305,8 @@ struct Transfer {
 impl Transfer {
     fn attempt(&mut self, py: Python<'_>, socket: i32) -> PyResult<Progress> {
         let is_first = std::mem::replace(&mut self.is_first, false);
-        self.sending.attempt(socket).map_err(|error| {
+        // The file may have to come from the disk, and its reader may be a thread of this program.
+        py.detach(|| self.sending.attempt(socket)).map_err(|error| {
             if self.sending.sent() == 0 {
                 // Above all a file that cannot be mapped into memory.
                 return exceptions::sendfile_not_available(py, "os.sendfile call failed");
