@@ -299,34 +299,34 @@ class SubprocessStreamProtocol(subprocess.SubprocessStreamProtocol):
 
 @disjoint_base
 class Process(subprocess.Process):
-    def __new__(
-        cls,
+    def __init__(
+        self,
         transport: asyncio.BaseTransport,
         protocol: asyncio.BaseProtocol,
         loop: asyncio.AbstractEventLoop,
-    ) -> Self: ...
+    ) -> None: ...
 
 @disjoint_base
 class Handle(asyncio.Handle):
-    def __new__(
-        cls,
+    def __init__(
+        self,
         callback: Callable[..., object],
         args: Sequence[Any],
         loop: asyncio.AbstractEventLoop,
         context: Context | None = None,
-    ) -> Self: ...
+    ) -> None: ...
     def get_context(self) -> Context: ...
 
 @disjoint_base
 class TimerHandle(asyncio.TimerHandle):
-    def __new__(
-        cls,
+    def __init__(
+        self,
         when: float,
         callback: Callable[..., object],
         args: Sequence[Any],
         loop: asyncio.AbstractEventLoop,
         context: Context | None = None,
-    ) -> Self: ...
+    ) -> None: ...
     def __eq__(self, value: object, /) -> bool: ...
     def __ge__(self, value: asyncio.TimerHandle, /) -> bool: ...
     def __gt__(self, value: asyncio.TimerHandle, /) -> bool: ...
@@ -797,9 +797,12 @@ else:
 class Runner:
     """Runs several coroutines on one loop, one after the other."""
 
-    def __new__(
-        cls, *, debug: bool | None = None, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-    ) -> Self: ...
+    def __init__(
+        self,
+        *,
+        debug: bool | None = None,
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    ) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, exc_type: Unused, exc_value: Unused, exc_traceback: Unused) -> None: ...
     def close(self) -> None: ...

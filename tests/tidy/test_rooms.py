@@ -64,7 +64,7 @@ PY_ROOMS: Table = {
     },
     "all_tasks": {"interop", "tasks", "event_loop"},
     "policy": {"event_loop"},
-    "runners": {"interop", "exceptions", "policy", "install"},
+    "runners": {"ffi", "interop", "exceptions", "policy", "install"},
     "install": set(),
 }
 HUB = {

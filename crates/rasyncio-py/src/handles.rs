@@ -33,8 +33,9 @@ pub(crate) struct Handle {
 }
 
 /// What a handle calls.
+#[derive(Default)]
 pub(crate) struct Call {
-    /// None in a dead object only.
+    /// None in an object that is dead, or was not initialised.
     event_loop: Option<Py<PyAny>>,
     callback: Option<Py<PyAny>>,
     arguments: Option<CallArguments>,
@@ -371,15 +372,24 @@ pub(crate) fn format_callback(
 #[pymethods]
 impl Handle {
     #[new]
+    #[pyo3(signature = (*args, **kwargs), text_signature = "(callback, args, loop, context=None)")]
+    fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        // The arguments are for `__init__`, which a subclass may define with others.
+        let _ = (args, kwargs);
+        Self { call: GilCell::default() }
+    }
+
     #[pyo3(signature = (callback, args, r#loop, context = None))]
-    fn new(
+    fn __init__(
+        &self,
         py: Python<'_>,
         callback: Py<PyAny>,
         args: &Bound<'_, PyAny>,
         r#loop: Py<PyAny>,
         context: Option<Py<PyAny>>,
-    ) -> PyResult<Self> {
-        Ok(Self { call: GilCell::new(Call::given(py, callback, args, r#loop, context)?) })
+    ) -> PyResult<()> {
+        drop(self.call.replace(py, Call::given(py, callback, args, r#loop, context)?));
+        Ok(())
     }
 
     /// `asyncio.Handle`, or its thread safe subclass, so that `isinstance` finds it.

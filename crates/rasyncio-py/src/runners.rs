@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyCFunction, PyDict};
+use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
 use crate::exceptions::{self, Raised};
+use crate::ffi::cell::GilCell;
 use crate::install;
 use crate::interop::{shown_class, shown_names, stdlib};
 use crate::policy;
@@ -16,31 +17,43 @@ use crate::policy;
 ///
 /// Parameters: `debug`, debug mode (None: as the interpreter says); `loop_factory`, what makes the loop (None: `new_event_loop`).
 /// <https://docs.python.org/3/library/asyncio-runner.html#asyncio.Runner>
-#[pyclass(frozen, subclass, name = "Runner", module = "rasyncio")]
+#[pyclass(frozen, subclass, weakref, dict, name = "Runner", module = "rasyncio")]
 pub(crate) struct Runner {
-    inner: Py<PyAny>,
+    /// None until it is initialised.
+    inner: GilCell<Option<Py<PyAny>>>,
     /// Our loop became this thread's current one, as that of asyncio's Runner does.
     is_current: Arc<AtomicBool>,
 }
 
 impl Runner {
-    fn make(
+    fn empty() -> Self {
+        Self { inner: GilCell::new(None), is_current: Arc::default() }
+    }
+
+    fn inner<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let inner = self.inner.with(py, |inner| inner.as_ref().map(|inner| inner.bind(py).clone()));
+        inner.ok_or_else(|| exceptions::runtime("Runner.__init__() was not called"))
+    }
+
+    /// Asks asyncio's runner for one with our loop.
+    fn fill(
+        &self,
         py: Python<'_>,
         debug: Option<&Bound<'_, PyAny>>,
         loop_factory: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Self> {
-        let is_current = Arc::new(AtomicBool::new(false));
+    ) -> PyResult<()> {
         let factory = match loop_factory {
             Some(factory) => Some(factory.clone()),
             // The policy makes the loop, and it is ours unless somebody set another one since.
             None if install::is_installed() => None,
-            None => Some(Self::default_factory(py, Arc::clone(&is_current))?.into_any()),
+            None => Some(Self::default_factory(py, Arc::clone(&self.is_current))?.into_any()),
         };
         let keywords = PyDict::new(py);
         keywords.set_item("debug", debug)?;
         keywords.set_item("loop_factory", factory)?;
         let inner = stdlib(py).runner_class.bind(py).call((), Some(&keywords))?.unbind();
-        Ok(Self { inner, is_current })
+        drop(self.inner.replace(py, Some(inner)));
+        Ok(())
     }
 
     /// Makes the loop, and makes it the current one: asyncio does that for loops that do not come from a `loop_factory`.
@@ -58,13 +71,21 @@ impl Runner {
 #[pymethods]
 impl Runner {
     #[new]
+    #[pyo3(signature = (*args, **kwargs), text_signature = "(*, debug=None, loop_factory=None)")]
+    fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        // The arguments are for `__init__`, which a subclass may define with others.
+        let _ = (args, kwargs);
+        Self::empty()
+    }
+
     #[pyo3(signature = (*, debug = None, loop_factory = None))]
-    fn new(
+    fn __init__(
+        &self,
         py: Python<'_>,
         debug: Option<&Bound<'_, PyAny>>,
         loop_factory: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Self> {
-        Self::make(py, debug, loop_factory)
+    ) -> PyResult<()> {
+        self.fill(py, debug, loop_factory)
     }
 
     /// asyncio's class, so that `isinstance` finds it there. A class that derives from ours is only itself.
@@ -78,7 +99,7 @@ impl Runner {
     }
 
     fn __enter__(this: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
-        this.get().inner.bind(this.py()).call_method0(intern!(this.py(), "__enter__"))?;
+        this.get().inner(this.py())?.call_method0(intern!(this.py(), "__enter__"))?;
         Ok(this)
     }
 
@@ -95,7 +116,7 @@ impl Runner {
 
     /// Cancels what is still running, closes asynchronous generators, the executor and the loop.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let closed = self.inner.bind(py).call_method0(intern!(py, "close"));
+        let closed = self.inner(py)?.call_method0(intern!(py, "close"));
         if self.is_current.swap(false, Ordering::Relaxed) {
             stdlib(py).set_event_loop.bind(py).call1((py.None(),))?;
         }
@@ -104,7 +125,7 @@ impl Runner {
 
     /// The loop, made when it is first asked for.
     fn get_loop(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(self.inner.bind(py).call_method0(intern!(py, "get_loop"))?.unbind())
+        Ok(self.inner(py)?.call_method0(intern!(py, "get_loop"))?.unbind())
     }
 
     /// Runs `coro` and returns its result; `context` is the `contextvars.Context` for it.
@@ -119,11 +140,11 @@ impl Runner {
     ) -> PyResult<Py<PyAny>> {
         let keywords = PyDict::new(py);
         keywords.set_item("context", context)?;
-        Ok(self.inner.bind(py).call_method(intern!(py, "run"), (coro,), Some(&keywords))?.unbind())
+        Ok(self.inner(py)?.call_method(intern!(py, "run"), (coro,), Some(&keywords))?.unbind())
     }
 
     fn __traverse__(&self, visit: pyo3::gc::PyVisit<'_>) -> Result<(), pyo3::gc::PyTraverseError> {
-        visit.call(&self.inner)
+        self.inner.peek(|inner| visit.call(inner)).unwrap_or(Ok(()))
     }
 }
 
@@ -142,9 +163,9 @@ pub(crate) fn run(
     if stdlib(py).running_loop(py)?.is_some() {
         return Err(exceptions::runtime("asyncio.run() cannot be called from a running event loop"));
     }
-    let runner = Runner::make(py, debug, loop_factory)?;
-    let inner = runner.inner.bind(py);
-    let outcome = inner.call_method1(intern!(py, "run"), (main,));
+    let runner = Runner::empty();
+    runner.fill(py, debug, loop_factory)?;
+    let outcome = runner.inner(py)?.call_method1(intern!(py, "run"), (main,));
     let closed = runner.close(py);
     match (outcome, closed) {
         (Ok(result), Ok(())) => Ok(result.unbind()),

@@ -10,7 +10,7 @@ use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit, PyTypeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PySet};
+use pyo3::types::{PyDict, PySet, PyTuple};
 
 use crate::event_loop::{Loop, TaskOptions};
 use crate::exceptions;
@@ -25,7 +25,7 @@ use crate::tasks::{self, ByAddress, Ended};
 ///
 /// The first exception of a task, other than CancelledError, cancels all others; in the end the exceptions are raised as one ExceptionGroup.
 /// <https://docs.python.org/3/library/asyncio-task.html#asyncio.TaskGroup>
-#[pyclass(frozen, subclass, weakref, name = "TaskGroup", module = "rasyncio")]
+#[pyclass(frozen, subclass, weakref, dict, name = "TaskGroup", module = "rasyncio")]
 pub(crate) struct TaskGroup {
     state: GilCell<State>,
 }
@@ -211,8 +211,15 @@ fn parent_of(receiver: &Bound<'_, PyAny>) -> Option<Py<PyAny>> {
 #[pymethods]
 impl TaskGroup {
     #[new]
-    fn new() -> Self {
+    #[pyo3(signature = (*args, **kwargs), text_signature = "()")]
+    fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        // The arguments are for `__init__`, which a subclass may define with others.
+        let _ = (args, kwargs);
         Self { state: GilCell::default() }
+    }
+
+    fn __init__(&self, py: Python<'_>) {
+        drop(self.state.take(py));
     }
 
     /// asyncio's class, so that `isinstance` finds it there. A class that derives from ours is only itself.

@@ -9,7 +9,7 @@ use pyo3::exceptions::{PyBaseException, PyBaseExceptionGroup, PyException, PyTim
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyInt};
+use pyo3::types::{PyDict, PyFloat, PyInt, PyTuple};
 
 use crate::coroutines::CoroutineFunction;
 use crate::event_loop::{Alarm, Loop, NativeTimer, TimerAction};
@@ -25,7 +25,7 @@ use crate::tasks::{self, running_loop};
 ///
 /// Parameters: `when`, the deadline in seconds of the loop's clock (None: never).
 /// <https://docs.python.org/3/library/asyncio-task.html#asyncio.Timeout>
-#[pyclass(frozen, subclass, weakref, name = "Timeout", module = "rasyncio")]
+#[pyclass(frozen, subclass, weakref, dict, name = "Timeout", module = "rasyncio")]
 pub(crate) struct Timeout {
     state: GilCell<State>,
 }
@@ -336,9 +336,16 @@ fn expire(timeout: &Bound<'_, PyAny>) -> PyResult<()> {
 #[pymethods]
 impl Timeout {
     #[new]
+    #[pyo3(signature = (*args, **kwargs), text_signature = "(when)")]
+    fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        // The arguments are for `__init__`, which a subclass may define with others.
+        let _ = (args, kwargs);
+        Self::with_deadline(When::Never)
+    }
+
     #[pyo3(signature = (when))]
-    fn new(when: &Bound<'_, PyAny>) -> Self {
-        Self::with_deadline(When::of(Some(when)))
+    fn __init__(&self, when: &Bound<'_, PyAny>) {
+        drop(self.state.replace(when.py(), State::of(When::of(Some(when)))));
     }
 
     /// asyncio's class, so that `isinstance` finds it there. A class that derives from ours is only itself.

@@ -19,6 +19,7 @@ use super::Loop;
 use super::tls::TlsOptions;
 use super::unix::SocketFile;
 use crate::exceptions;
+use crate::ffi::allocation::new_with_dict;
 use crate::ffi::cell::GilCell;
 use crate::ffi::context;
 use crate::futures::Future;
@@ -27,7 +28,7 @@ use crate::interop::stdlib;
 /// A server, made by `create_server()`.
 ///
 /// <https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.Server>
-#[pyclass(frozen, weakref, name = "Server", module = "rasyncio")]
+#[pyclass(frozen, weakref, dict, name = "Server", module = "rasyncio")]
 pub(crate) struct Server {
     event_loop: Py<Loop>,
     protocol_factory: Py<PyAny>,
@@ -88,7 +89,8 @@ impl Server {
         };
         let event_loop = event_loop.clone().unbind();
         let state = GilCell::new(state);
-        Py::new(py, Self { event_loop, protocol_factory, tls, backlog, context, state })
+        let server = Self { event_loop, protocol_factory, tls, backlog, context, state };
+        new_with_dict(py, server).map(Bound::unbind)
     }
 
     /// Makes closing the server remove the file of its Unix socket.

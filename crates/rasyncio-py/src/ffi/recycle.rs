@@ -5,6 +5,7 @@
 use pyo3::prelude::*;
 use pyo3::{PyClass, PyClassInitializer, PyTypeInfo, ffi};
 
+use super::allocation::new_with_dict;
 use super::cell::GilCell;
 
 /// A class whose dead objects are kept.
@@ -116,7 +117,7 @@ where
     I: Into<PyClassInitializer<T>>,
 {
     let Some(Dead(object)) = T::bin().objects.with(py, Vec::pop) else {
-        return Ok((Bound::new(py, create(contents))?, true));
+        return Ok((new_with_dict(py, create(contents))?, true));
     };
     // SAFETY: the object is dead and ours: this makes it an object with one reference.
     unsafe { _Py_NewReference(object) };

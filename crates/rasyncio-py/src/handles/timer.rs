@@ -3,7 +3,7 @@
 use pyo3::basic::CompareOp;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyTuple};
+use pyo3::types::{PyDict, PyInt, PyTuple};
 
 use super::{Call, Handle};
 use crate::event_loop::Loop;
@@ -122,17 +122,27 @@ impl TimerHandle {
 #[pymethods]
 impl TimerHandle {
     #[new]
+    #[pyo3(signature = (*args, **kwargs), text_signature = "(when, callback, args, loop, context=None)")]
+    fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyClassInitializer<Self> {
+        // The arguments are for `__init__`, which a subclass may define with others.
+        let _ = (args, kwargs);
+        Self::initializer(When::from(0.0), Call::default(), false)
+    }
+
     #[pyo3(signature = (when, callback, args, r#loop, context = None))]
-    fn new(
-        py: Python<'_>,
+    fn __init__(
+        this: &Bound<'_, Self>,
         when: &Bound<'_, PyAny>,
         callback: Py<PyAny>,
         args: &Bound<'_, PyAny>,
         r#loop: Py<PyAny>,
         context: Option<Py<PyAny>>,
-    ) -> PyResult<PyClassInitializer<Self>> {
-        let call = Call::given(py, callback, args, r#loop, context)?;
-        Ok(Self::initializer(When::of(when)?, call, false))
+    ) -> PyResult<()> {
+        let py = this.py();
+        let when = When::of(when)?;
+        this.as_super().get().__init__(py, callback, args, r#loop, context)?;
+        this.get().when.set(py, when);
+        Ok(())
     }
 
     /// `asyncio.TimerHandle`, so that `isinstance` finds it.

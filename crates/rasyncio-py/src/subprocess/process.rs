@@ -4,7 +4,7 @@ use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyConnectionResetErr
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::STREAMS;
 use crate::coroutines::{Coroutine, wait_for, wait_holding};
@@ -33,13 +33,47 @@ struct State {
     pid: Py<PyAny>,
 }
 
+impl State {
+    /// Of a process that was not initialised.
+    fn empty(py: Python<'_>) -> Self {
+        Self {
+            transport: py.None(),
+            protocol: py.None(),
+            event_loop: py.None(),
+            streams: [const { None }; 3],
+            pid: py.None(),
+        }
+    }
+
+    fn of<'py>(
+        transport: &Bound<'py, PyAny>,
+        protocol: &Bound<'py, PyAny>,
+        event_loop: &Bound<'py, PyAny>,
+    ) -> PyResult<Self> {
+        let mut streams = [const { None }; 3];
+        for (stream, name) in streams.iter_mut().zip(STREAMS) {
+            let found = protocol.getattr(name)?;
+            *stream = (!found.is_none()).then(|| found.unbind());
+        }
+        let pid = call_method_none(transport, intern!(transport.py(), "get_pid"))?.unbind();
+        Ok(Self {
+            transport: transport.clone().unbind(),
+            protocol: protocol.clone().unbind(),
+            event_loop: event_loop.clone().unbind(),
+            streams,
+            pid,
+        })
+    }
+}
+
 impl Process {
     pub(super) fn make<'py>(
         transport: &Bound<'py, PyAny>,
         protocol: &Bound<'py, PyAny>,
         event_loop: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, Self>> {
-        new_with_dict(transport.py(), Self::new(transport, protocol, event_loop)?)
+        let state = State::of(transport, protocol, event_loop)?;
+        new_with_dict(transport.py(), Self { state: GilCell::new(state) })
     }
 
     fn stream<'py>(&self, py: Python<'py>, fd: usize) -> Option<Bound<'py, PyAny>> {
@@ -119,27 +153,22 @@ impl Process {
 #[pymethods]
 impl Process {
     #[new]
+    #[pyo3(signature = (*args, **kwargs), text_signature = "(transport, protocol, loop)")]
+    fn new(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        // The arguments are for `__init__`, which a subclass may define with others.
+        let _ = (args, kwargs);
+        Self { state: GilCell::new(State::empty(args.py())) }
+    }
+
     #[pyo3(signature = (transport, protocol, r#loop))]
-    fn new(
+    fn __init__(
+        &self,
         transport: &Bound<'_, PyAny>,
         protocol: &Bound<'_, PyAny>,
         r#loop: &Bound<'_, PyAny>,
-    ) -> PyResult<Self> {
-        let py = transport.py();
-        let mut streams = [const { None }; 3];
-        for (stream, name) in streams.iter_mut().zip(STREAMS) {
-            let found = protocol.getattr(name)?;
-            *stream = (!found.is_none()).then(|| found.unbind());
-        }
-        let pid = call_method_none(transport, intern!(py, "get_pid"))?.unbind();
-        let state = State {
-            transport: transport.clone().unbind(),
-            protocol: protocol.clone().unbind(),
-            event_loop: r#loop.clone().unbind(),
-            streams,
-            pid,
-        };
-        Ok(Self { state: GilCell::new(state) })
+    ) -> PyResult<()> {
+        drop(self.state.replace(transport.py(), State::of(transport, protocol, r#loop)?));
+        Ok(())
     }
 
     /// asyncio's class, so that `isinstance` finds it there. A class that derives from ours is only itself.

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use super::{Timeout, When};
 use crate::coroutines::{Coroutine, Resume, Steps};
+use crate::ffi::allocation::new_with_dict;
 use crate::ffi::call::attached;
 use crate::ffi::functions::{self, Function, Parameters};
 use crate::ffi::methods::{Arguments, FastMethod};
@@ -146,6 +147,6 @@ impl Function for TimeoutAtFunction {
             required: 1,
         })?;
         let timeout = Timeout::with_deadline(When::of(Some(functions::given(when)?)));
-        Ok(Bound::new(py, timeout)?.into_any())
+        Ok(new_with_dict(py, timeout)?.into_any())
     }
 }
