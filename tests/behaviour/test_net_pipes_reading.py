@@ -73,6 +73,36 @@ def test_what_came_before_the_transport_is_delivered_after_connection_made(
     run(main())
 
 
+@all_kinds
+def test_what_lies_in_the_pipe_is_delivered_as_soon_as_it_is_watched(loop: Any, run: Any, kind: str) -> None:
+    async def in_a_busy_loop(turns: int) -> None:
+        ours, peer = ends(kind)
+        put(peer, b"early")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        transport, protocol = await loop.connect_read_pipe(PipeRecorder, ours)
+        await asyncio.sleep(0)
+        assert protocol.received == b"early"
+        transport.pause_reading()
+        put(peer, b"more")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        transport.resume_reading()
+        for _ in range(2):
+            await asyncio.sleep(0)
+        assert protocol.received == b"earlymore"
+        await ended(transport, protocol, peer)
+
+    async def main() -> None:
+        # The loop waits for something else too: one that waits for nothing notices that it begins to.
+        other, other_peer = await reading_from(kind, PipeRecorder())
+        for turns in range(8):
+            await in_a_busy_loop(turns)
+        await ended(other, other.get_protocol(), other_peer)
+
+    run(main())
+
+
 @with_an_end
 def test_the_answer_of_eof_received_keeps_nothing_open(loop: Any, run: Any, kind: str) -> None:
     async def main() -> None:

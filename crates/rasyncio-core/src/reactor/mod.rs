@@ -116,6 +116,8 @@ pub struct Reactor<S> {
     stray_waits: u32,
     /// What the wait reported that is reported once. Kept for its memory.
     reported_once: Vec<(Token, Operations)>,
+    /// Whether something was armed since `take_armed()`.
+    armed: bool,
 }
 
 impl<S> Reactor<S> {
@@ -128,7 +130,7 @@ impl<S> Reactor<S> {
             BackendChoice::Scripted(script) => Box::new(scripted::ScriptedBackend::new(script)),
         };
         let (sources, reported_once) = (Sources::new(), Vec::new());
-        let mut reactor = Self { backend, sources, waker, stray_waits: 0, reported_once };
+        let mut reactor = Self { backend, sources, waker, stray_waits: 0, reported_once, armed: false };
         reactor.watch_bell()?;
         Ok(reactor)
     }
@@ -202,12 +204,19 @@ impl<S> Reactor<S> {
         self.backend.watch(token, fd, before, wanted)?;
         slot.armed = wanted;
         slot.watched = wanted;
+        self.armed = true;
         if before.is_empty() {
             for (displaced, watched) in self.sources.displace_others(token) {
                 self.backend.displace(displaced, fd, watched, wanted);
             }
         }
         Ok(())
+    }
+
+    /// Whether something that was not was armed since the last time this was asked: the kernel may have news of it already.
+    #[inline]
+    pub fn take_armed(&mut self) -> bool {
+        std::mem::take(&mut self.armed)
     }
 
     pub fn disarm(&mut self, token: Token, operation: Operation) {

@@ -34,7 +34,8 @@ pub enum Poll {
 /// one in eight. Without such sources only signals can arrive, and it looks once in 64 turns.
 /// The first turn of a run and the last one always look, as whoever calls `run_once` in asyncio's
 /// manner (`loop.stop(); loop.run_forever()`) expects, and so does the one after something was sent
-/// or closed, or may have been: a program that watches descriptors uses them by itself.
+/// or closed, or may have been: a program that watches descriptors uses them by itself. So does the one
+/// after somebody began to wait for a descriptor, where something may lie ready.
 #[derive(Debug)]
 pub struct TurnPolicy {
     /// Busy turns and entries since the last look.
@@ -77,13 +78,8 @@ impl TurnPolicy {
         skips
     }
 
-    /// A source was added: from now on the bounds for a loop with sources hold.
-    pub fn on_source(&mut self) {
-        self.set_bounds(true);
-    }
-
     /// Something was sent or closed, or may be by a callback that is to run: who has the other end in the same program is
-    /// told in the next turn, as by asyncio.
+    /// told in the next turn, as by asyncio. Or somebody began to wait for a descriptor, and what is there already is told them.
     #[inline]
     pub fn look_next_turn(&mut self) {
         self.entries = usize::MAX;
@@ -243,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_after_something_was_sent_looks() {
+    fn a_turn_after_something_happened_looks() {
         for has_sources in [true, false] {
             let mut policy = TurnPolicy::new();
             assert_eq!(policy.poll(1, false, true, has_sources, None), Poll::Now);

@@ -302,17 +302,16 @@ impl Loop {
         action: impl FnOnce(&mut Reactor<Source>) -> R,
     ) -> PyResult<R> {
         self.check_usable()?;
-        let (outcome, grew) = self
+        let (outcome, armed) = self
             .reactor
             .with(py, |reactor| {
                 let reactor = reactor.as_mut()?;
-                let before = reactor.source_count();
                 let outcome = action(reactor);
-                Some((outcome, reactor.source_count() > before))
+                Some((outcome, reactor.take_armed()))
             })
             .ok_or_else(|| exceptions::runtime("Event loop is closed"))?;
-        if grew {
-            self.policy.with(py, TurnPolicy::on_source);
+        if armed {
+            self.look_next_turn(py);
         }
         Ok(outcome)
     }
@@ -409,7 +408,8 @@ impl Loop {
         Ok(())
     }
 
-    /// The other end of a descriptor may be in this program: what was sent through it is news there.
+    /// The other end of a descriptor may be in this program: what was sent through it is news there. And what was there before
+    /// somebody asked for it is news to them.
     #[inline]
     pub(crate) fn look_next_turn(&self, py: Python<'_>) {
         self.policy.with(py, TurnPolicy::look_next_turn);
