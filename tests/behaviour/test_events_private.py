@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from datagram_peers import ended, endpoint
 from net_peers import PATIENCE, Recorder, closed, soon, transport_to_peer
-from tls_peers import tls_closed, tls_transport_to_peer
+from tls_peers import server_context, tls_closed, tls_transport_to_peer
 from turns import Trace, turn
 
 
@@ -109,6 +109,27 @@ def test_a_transport_shows_its_socket(run: Any) -> None:
         assert inside._closing is True
         await closed(transport, protocol, peer)
         assert inside._sock is None
+
+    run(main())
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_server_shows_what_it_was_made_with(loop: Any, run: Any, encrypted: bool) -> None:
+    async def main() -> None:
+        context = server_context() if encrypted else None
+        times: dict[str, Any] = {}
+        if encrypted:
+            times = {"ssl_handshake_timeout": 7, "ssl_shutdown_timeout": 8.5}
+        server = await loop.create_server(Recorder, "127.0.0.1", 0, backlog=5, ssl=context, **times)
+        assert server._protocol_factory is Recorder
+        assert server._backlog == 5
+        assert server._ssl_context is context
+        assert server._ssl_handshake_timeout == times.get("ssl_handshake_timeout")
+        assert server._ssl_shutdown_timeout == times.get("ssl_shutdown_timeout")
+        assert server._serving is True
+        server.close()
+        assert server._serving is False
+        await soon(server.wait_closed())
 
     run(main())
 

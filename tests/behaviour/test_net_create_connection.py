@@ -199,3 +199,35 @@ def test_many_connections_at_once(loop: Any, run: Any) -> None:
 
     with listener() as server:
         run(main(server))
+
+
+class Observed(socket.socket):
+    """A socket of a class of its own, which counts the calls that move bytes."""
+
+    calls = 0
+
+    def recv(self, *args: Any) -> bytes:
+        self.calls += 1
+        return super().recv(*args)
+
+    def send(self, *args: Any) -> int:
+        self.calls += 1
+        return super().send(*args)
+
+
+@pytest.mark.rasyncio_only("asyncio moves bytes by methods of the socket object")
+def test_a_transport_moves_bytes_by_the_descriptor_alone(loop: Any, run: Any) -> None:
+    async def main() -> None:
+        ours, peer = connected_pair()
+        observed = Observed(fileno=ours.detach())
+        observed.setblocking(False)
+        protocol = Recorder()
+        transport, _ = await loop.create_connection(lambda: protocol, sock=observed)
+        peer.sendall(b"question")
+        assert await protocol.read(8) == b"question"
+        transport.write(b"answer")
+        assert await in_thread(receive_exactly, peer, 6) == b"answer"
+        assert observed.calls == 0
+        await closed(transport, protocol, peer)
+
+    run(main())

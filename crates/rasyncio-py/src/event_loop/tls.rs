@@ -44,6 +44,18 @@ impl TlsOptions {
         Self { context, server_hostname, handshake_timeout, shutdown_timeout }
     }
 
+    pub(super) fn context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.context.as_ref().map(|context| context.clone_ref(py))
+    }
+
+    pub(super) fn handshake_timeout(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.handshake_timeout.as_ref().map(|seconds| seconds.clone_ref(py))
+    }
+
+    pub(super) fn shutdown_timeout(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.shutdown_timeout.as_ref().map(|seconds| seconds.clone_ref(py))
+    }
+
     /// Shows the collector what is held.
     pub(super) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.context)?;

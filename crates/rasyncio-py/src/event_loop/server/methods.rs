@@ -201,6 +201,37 @@ impl Server {
     }
 
     #[getter]
+    fn _serving(&self, py: Python<'_>) -> bool {
+        self.is_serving(py)
+    }
+
+    #[getter]
+    fn _protocol_factory(&self, py: Python<'_>) -> Py<PyAny> {
+        self.protocol_factory.clone_ref(py)
+    }
+
+    #[getter]
+    fn _backlog(&self) -> i32 {
+        self.backlog
+    }
+
+    /// None for a server without TLS, as are the two below.
+    #[getter]
+    fn _ssl_context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.tls.as_ref().and_then(|tls| tls.context(py))
+    }
+
+    #[getter]
+    fn _ssl_handshake_timeout(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.tls.as_ref().and_then(|tls| tls.handshake_timeout(py))
+    }
+
+    #[getter]
+    fn _ssl_shutdown_timeout(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.tls.as_ref().and_then(|tls| tls.shutdown_timeout(py))
+    }
+
+    #[getter]
     fn _active_count(&self, py: Python<'_>) -> usize {
         self.state.with(py, |state| state.connections.len())
     }
