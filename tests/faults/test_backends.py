@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from net_peers import Recorder, closed, soon, transport_to_peer
+from net_peers import Recorder, closed, kernel_asked, soon, transport_to_peer
 from refusing import REFUSING
 
 # Their numbers are the same on all machines.
@@ -125,6 +125,39 @@ def test_a_socket_that_a_stopped_loop_closed_has_ended_for_its_peer(loop: Any) -
     peer.settimeout(10)
     assert peer.recv(10) == b""
     peer.close()
+
+
+def ring_descriptor() -> int:
+    with os.scandir("/proc/self/fd") as entries:
+        (number,) = (int(entry.name) for entry in entries if os.readlink(entry) == "anon_inode:[io_uring]")
+    return number
+
+
+@only_ours
+@pytest.mark.skipif(os.environ.get("RASYNCIO_BACKEND") != "uring", reason="there is no ring")
+def test_a_ring_that_takes_nothing_to_send_is_replaced(run: Any) -> None:
+    """Another file has its number: what it was given goes the usual way, and a new one does the rest."""
+
+    async def main() -> None:
+        protocols = [Recorder() for _ in range(6)]
+        opened = [await transport_to_peer(protocol) for protocol in protocols]
+        await kernel_asked()
+        with open(os.devnull) as null:
+            os.dup2(null.fileno(), ring_descriptor(), inheritable=False)
+        for turn in b"12":
+            for transport, _ in opened:
+                transport.write(bytes([turn]))
+            await kernel_asked()
+            assert [peer.recv(10) for _, peer in opened] == [bytes([turn])] * 6
+        later = Recorder()
+        transport, peer = await transport_to_peer(later)
+        assert await soon(asyncio.to_thread(peer.send, b"news")) == 4
+        assert await later.read(4) == b"news"
+        await closed(transport, later, peer)
+        for protocol, (transport, peer) in zip(protocols, opened, strict=True):
+            await closed(transport, protocol, peer)
+
+    run(main())
 
 
 class Aborting(Recorder):

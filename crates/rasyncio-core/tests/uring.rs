@@ -3,7 +3,7 @@
 mod contract;
 mod support;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -85,6 +85,31 @@ fn a_source_may_be_removed_by_another_thread_during_a_wait() {
     reactor.finish_wait(waiting, &mut found).expect("a wait");
     assert_eq!(found, []);
     assert_eq!(look(&mut reactor), []);
+}
+
+#[test]
+fn what_cannot_go_through_the_ring_is_sent_without_it() {
+    let (near, mut far) = pair();
+    let mut reactor = reactor();
+    let token = reactor.insert(near.as_raw_fd(), ());
+    let send = |reactor: &mut Reactor<()>| {
+        let slices = || std::iter::once(IoSlice::new(b"x")).collect();
+        let mut sends: Vec<_> = (0..5).map(|_| reactor.outgoing(token, slices())).collect();
+        reactor.send_together(&mut sends);
+        sends.into_iter().all(|send| send.into_answer().1.is_ok())
+    };
+    assert!(send(&mut reactor), "before the first wait");
+    look(&mut reactor);
+    std::thread::scope(|scope| {
+        let sending = scope.spawn(|| send(&mut reactor));
+        assert!(sending.join().expect("no failure"), "by another thread");
+    });
+    let mut waiting = reactor.begin_wait(Some(Duration::ZERO));
+    assert!(send(&mut reactor), "during a wait");
+    waiting.run();
+    reactor.finish_wait(waiting, &mut Vec::new()).expect("a wait");
+    assert!(send(&mut reactor), "after it");
+    assert_eq!(far.read(&mut [0; 64]).expect("bytes"), 20);
 }
 
 #[test]

@@ -68,6 +68,11 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
         (slices.iter().map(|slice| slice.len()).sum(), write(&slices))
     }
 
+    /// The bytes to write next, of at most `max` blocks.
+    pub fn slices(&self, max: usize) -> SmallVec<[IoSlice<'_>; 1]> {
+        self.unwritten().take(max).map(IoSlice::new).collect()
+    }
+
     /// The bytes to write next, block by block.
     pub fn unwritten(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(self.written).chain(std::iter::repeat(0));

@@ -12,6 +12,7 @@ use super::Accepted;
 use super::operation::{Operations, Token};
 use crate::sys::datagram::Datagrams;
 use crate::sys::epoll::EpollWait;
+use crate::sys::socket::Outgoing;
 
 use super::scripted::ScriptedWait;
 use super::uring::RingWait;
@@ -56,7 +57,19 @@ pub(super) trait Backend: fmt::Debug + Send {
 
     fn accept(&mut self, token: Token, fd: RawFd) -> io::Result<Accepted>;
 
-    fn send(&mut self, token: Token, fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    fn send(&mut self, fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// From how many on [`Self::send_together`] costs less than sending one by one.
+    fn fewest_together(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Sends to each what it takes now, as `send` would one after the other, and keeps the answers in them.
+    fn send_together(&mut self, sends: &mut [Outgoing<'_>]) {
+        for send in sends {
+            send.answer = self.send(send.socket, &send.slices);
+        }
+    }
 
     fn read(&mut self, fd: RawFd, buffer: &mut [u8]) -> io::Result<usize>;
 

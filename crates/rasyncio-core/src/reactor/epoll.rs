@@ -101,7 +101,7 @@ impl Backend for EpollBackend {
         Ok(Accepted { fd, peer })
     }
 
-    fn send(&mut self, _token: Token, fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn send(&mut self, fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         socket::send(fd, slices)
     }
 

@@ -33,6 +33,8 @@
 //! - `Send`: [`Reactor::send`] or [`Reactor::send_datagram`] is worth another try. Arm it when that
 //!   would block or took part. A datagram is sent by the call itself, on a ring as well: its error
 //!   is told to whoever sends it, and one call costs little more than its share of a batch.
+//!   [`Reactor::send_together`] is `send` for many, one after the other; a ring makes one call of it. The
+//!   kernel is done with the bytes when it returns.
 //!
 //! **Pipes, FIFOs, terminals** are no sockets: their owner arms `Readable` and `Writable`, and then
 //! asks for [`Reactor::read`] and [`Reactor::write`], which need no source and leave nothing behind.
@@ -72,12 +74,15 @@ use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 pub use backend::Wait;
 pub use operation::{Completion, Operation, Token};
 pub use scripted::{Note, Script};
 
 pub use crate::sys::address::PeerAddress;
 pub use crate::sys::datagram::Datagrams;
+pub use crate::sys::socket::Outgoing;
 pub use crate::wake::Waker;
 
 use self::backend::Backend;
@@ -259,7 +264,22 @@ impl<S> Reactor<S> {
     #[inline]
     pub fn send(&mut self, token: Token, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let slot = self.sources.get(token).ok_or_else(sys::bad_descriptor)?;
-        self.backend.send(token, slot.fd, slices)
+        self.backend.send(slot.fd, slices)
+    }
+
+    /// From how many on [`Self::send_together`] costs less than sending one by one.
+    pub fn fewest_together(&self) -> usize {
+        self.backend.fewest_together()
+    }
+
+    /// One of several to be sent together, to the socket that `token` names now.
+    pub fn outgoing<'a>(&self, token: Token, slices: SmallVec<[IoSlice<'a>; 1]>) -> Outgoing<'a> {
+        Outgoing::new(self.fd(token).unwrap_or(-1), slices)
+    }
+
+    /// Sends as [`Self::send`] would one after the other; the answers are in `sends` then.
+    pub fn send_together(&mut self, sends: &mut [Outgoing<'_>]) {
+        self.backend.send_together(sends);
     }
 
     /// Reads from a file that is no socket, as far as that is possible now; 0 is its end.

@@ -161,7 +161,7 @@ impl Backend for ScriptedBackend {
         Ok(Accepted { fd, peer })
     }
 
-    fn send(&mut self, _token: Token, fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn send(&mut self, fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.write(fd, slices)
     }
 

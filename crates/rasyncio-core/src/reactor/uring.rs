@@ -27,7 +27,8 @@ use super::streams::{Stream, Streams};
 use crate::sys::address::PeerAddress;
 use crate::sys::datagram::Datagrams;
 use crate::sys::ring::{Completed, Key, Kind, Outcome, Ring, Submission};
-use crate::sys::{self, ring, socket};
+use crate::sys::socket::{self, Outgoing};
+use crate::sys::{self, ring};
 use crate::wake::Waker;
 
 #[derive(Debug)]
@@ -182,7 +183,7 @@ impl UringBackend {
                 on_ready(Token::BELL, Operations::NONE.with(Operation::Readable));
             }
             Kind::Poll if key.index == self.poll_generation => self.is_polling = false,
-            Kind::Poll | Kind::Cancel => {}
+            Kind::Poll | Kind::Send | Kind::Cancel => {}
             Kind::Receive | Kind::Accept => self.on_news(key, outcome, more, ring),
         }
     }
@@ -353,8 +354,18 @@ impl Backend for UringBackend {
         }
     }
 
-    fn send(&mut self, _token: Token, fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn send(&mut self, fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         socket::send(fd, slices)
+    }
+
+    fn fewest_together(&self) -> usize {
+        ring::FEWEST_SENDS
+    }
+
+    fn send_together(&mut self, sends: &mut [Outgoing<'_>]) {
+        // By another thread's ring, or during its wait, nothing can be sent.
+        let answered = self.ring.as_mut().map_or(0, |ring| ring.send_together(sends));
+        self.polled.send_together(&mut sends[answered..]);
     }
 
     fn read(&mut self, fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {

@@ -6,6 +6,7 @@ use std::os::fd::{OwnedFd, RawFd};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, sockopt};
+use smallvec::SmallVec;
 
 use super::address::PeerAddress;
 use super::borrow;
@@ -42,6 +43,25 @@ pub(crate) fn send(socket: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
             Err(Errno::INTR) => {}
             result => return Ok(result?),
         }
+    }
+}
+
+/// What one socket of several is to send, and then what the kernel said: as [`send`] answers.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    pub(crate) socket: RawFd,
+    pub(crate) slices: SmallVec<[IoSlice<'a>; 1]>,
+    pub(crate) answer: io::Result<usize>,
+}
+
+impl<'a> Outgoing<'a> {
+    pub(crate) fn new(socket: RawFd, slices: SmallVec<[IoSlice<'a>; 1]>) -> Self {
+        Self { socket, slices, answer: Err(io::ErrorKind::WouldBlock.into()) }
+    }
+
+    /// How many bytes were offered, and how many of them were taken.
+    pub fn into_answer(self) -> (usize, io::Result<usize>) {
+        (self.slices.iter().map(|slice| slice.len()).sum(), self.answer)
     }
 }
 
@@ -139,4 +159,4 @@ pub(crate) fn kind(socket: RawFd) -> io::Result<(i32, i32, i32)> {
 }
 
 /// `UIO_MAXIOV`: the kernel refuses a message of more slices with EMSGSIZE.
-const MAXIMUM_SLICES: usize = 1024;
+pub(super) const MAXIMUM_SLICES: usize = 1024;

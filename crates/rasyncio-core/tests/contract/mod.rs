@@ -1,5 +1,7 @@
 //! The reactor on real sockets: the contract at the head of `reactor/mod.rs`, case by case, for any backend.
 
+mod sending;
+
 use std::fs::File;
 use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream};

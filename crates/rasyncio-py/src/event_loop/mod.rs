@@ -169,6 +169,8 @@ pub(crate) struct Loop {
     starved: GilCell<Vec<Py<server::Listener>>>,
     /// Transports that wrote something in this turn.
     unflushed: GilCell<Vec<Py<TcpTransport>>>,
+    /// So many of them are better flushed together.
+    fewest_together: usize,
     /// Memory that received bytes land in before Python gets a copy.
     scratch: GilCell<Vec<u8>>,
     /// The same for datagrams.
@@ -199,7 +201,7 @@ impl Loop {
     fn make() -> PyResult<Self> {
         let mut reactor = make_reactor()?;
         let signals = SignalState::open(&mut reactor).map_err(|error| exceptions::os_error(&error))?;
-        let waker = reactor.waker();
+        let (waker, fewest_together) = (reactor.waker(), reactor.fewest_together());
         Ok(Self {
             ready: GilCell::new(ReadyQueue::new()),
             timers: GilCell::new(Timers::new()),
@@ -216,6 +218,7 @@ impl Loop {
             awaited_children: GilCell::default(),
             starved: GilCell::default(),
             unflushed: GilCell::default(),
+            fewest_together,
             scratch: GilCell::new(Vec::new()),
             plain_text: GilCell::new(Vec::new()),
             datagrams: GilCell::default(),

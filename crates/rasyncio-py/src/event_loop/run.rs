@@ -176,9 +176,14 @@ impl Loop {
         while unflushed.with(py, |unflushed| !unflushed.is_empty()) {
             let mut batch = unflushed.take(py);
             this.get().look_next_turn(py);
+            let is_better_together = batch.len() >= this.get().fewest_together;
             let mut rest = batch.drain(..);
             // Letting go of a `Bound` asks no questions.
-            let outcome = rest.try_for_each(|transport| TcpTransport::flush(&transport.into_bound(py), this));
+            let outcome = if is_better_together {
+                TcpTransport::flush_together(&mut rest, this)
+            } else {
+                rest.try_for_each(|transport| TcpTransport::flush(&transport.into_bound(py), this))
+            };
             // What an error left over is for the next turn, and so is the memory.
             let left_over: Vec<_> = rest.collect();
             unflushed.with(py, |unflushed| {

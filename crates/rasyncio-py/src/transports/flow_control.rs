@@ -74,19 +74,33 @@ impl Output {
     ) -> io::Result<()> {
         while !self.queue.is_empty() {
             let (offered, taken) = self.queue.show(SLICES, &mut send);
-            let count = match taken {
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                Err(error) => return Err(error),
-            };
-            self.queue.advance(count, removed);
-            if count < offered {
-                self.sending = Sending::Refused;
+            if !self.on_answer(offered, taken, removed)? {
                 return Ok(());
             }
         }
         self.sending = Sending::Idle;
         Ok(())
+    }
+
+    /// The first `offered` bytes of what waits were offered, and so many of them taken. Whether more may be offered now.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "on the way of each write to a connection, and small there")]
+    pub(super) fn on_answer(
+        &mut self,
+        offered: usize,
+        taken: io::Result<usize>,
+        removed: &mut Removed<Block>,
+    ) -> io::Result<bool> {
+        let count = match taken {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
+        self.queue.advance(count, removed);
+        if count < offered {
+            self.sending = Sending::Refused;
+        }
+        Ok(count == offered)
     }
 }
 
@@ -201,4 +215,4 @@ impl Writer for TcpTransport {
 const DEFAULT_HIGH: usize = 64 * 1024;
 
 /// Blocks per system call: enough that many small writes of one turn cost one call, few enough for the stack.
-const SLICES: usize = 128;
+pub(super) const SLICES: usize = 128;

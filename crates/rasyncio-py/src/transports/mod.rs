@@ -4,7 +4,7 @@
 //! pause). What the transports of sockets share: `registration` (their place in the reactor), `socket_info` (the socket behind it, and
 //! `get_extra_info`). `shared_methods`: what Python sees alike of several.
 //!
-//! The files of a stream by job: `tcp` (what it knows, how it is made and begins), `reading`, `writing`, `closing`, `file_sending` (`loop.sendfile()`), `tcp_methods` (what Python sees).
+//! The files of a stream by job: `tcp` (what it knows, how it is made and begins), `reading`, `writing`, `flushing` (many at once), `closing`, `file_sending` (`loop.sendfile()`), `tcp_methods` (what Python sees).
 //! Those of a socket of datagrams likewise: `datagram` and what begins with it.
 //! `subprocess` is another kind: a child process, whose bytes move through the transports of its pipes.
 //!
@@ -24,6 +24,7 @@ mod datagram_sending;
 pub(crate) mod direct;
 pub(crate) mod file_sending;
 mod flow_control;
+mod flushing;
 mod life;
 pub(crate) mod pipe;
 pub(crate) mod read_pipe;

@@ -125,18 +125,15 @@ impl TcpTransport {
     /// Sends what this turn collected now; the kernel's last refusal is respected.
     pub(super) fn send_collected(this: &Bound<'_, Self>) -> PyResult<()> {
         let cell = &this.get().state;
-        let (collected, tls) = cell.with(this.py(), |state| {
-            let is_tls = state.receiver == Receiver::Tls;
-            let tls = state.life.protocol.as_ref().filter(|_| is_tls);
-            (state.output.sending == Sending::Collected, tls.map(|tls| tls.clone_ref(this.py())))
-        });
+        let (collected, tls) =
+            cell.with(this.py(), |state| (state.output.sending == Sending::Collected, state.tls(this.py())));
         let Some(tls) = tls else {
             return if collected { Self::send_queue(this).map(drop) } else { Ok(()) };
         };
-        // What it collected comes first.
-        TlsTransport::flush(tls.bind(this.py()).cast_exact::<TlsTransport>()?)?;
+        // What it collected comes first. What it has to pass on holds up nothing that it handed over before.
+        let encrypted = TlsTransport::flush(tls.bind(this.py()).cast_exact::<TlsTransport>()?);
         let collected = cell.with(this.py(), |state| state.output.sending == Sending::Collected);
-        if collected { Self::send_queue(this).map(drop) } else { Ok(()) }
+        encrypted.and(if collected { Self::send_queue(this).map(drop) } else { Ok(()) })
     }
 
     /// The kernel has room again.
@@ -174,9 +171,19 @@ impl TcpTransport {
     }
 
     /// Gives the kernel what it takes; false if the connection is broken.
-    fn send_queue(this: &Bound<'_, Self>) -> PyResult<bool> {
-        let py = this.py();
-        let (before, outcome, after) = this.get().offer_queue(py)?;
+    pub(super) fn send_queue(this: &Bound<'_, Self>) -> PyResult<bool> {
+        let (before, outcome, after) = this.get().offer_queue(this.py())?;
+        Self::on_offered(this, before, outcome, after)
+    }
+
+    /// The kernel was offered what waits: who was going to send it, what the kernel said, and who is now. False if the connection is broken.
+    #[inline]
+    pub(super) fn on_offered(
+        this: &Bound<'_, Self>,
+        before: Sending,
+        outcome: io::Result<()>,
+        after: Sending,
+    ) -> PyResult<bool> {
         let armed = match outcome {
             Ok(()) if before != Sending::Refused && after == Sending::Refused => {
                 Self::set_armed(this, Operation::Send, true)?
@@ -255,6 +262,13 @@ impl TcpTransport {
 }
 
 impl State {
+    /// The protocol, if it is our own TLS, which collects as well.
+    #[inline]
+    pub(super) fn tls(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let tls = self.life.protocol.as_ref().filter(|_| self.receiver == Receiver::Tls);
+        tls.map(|tls| tls.clone_ref(py))
+    }
+
     /// Takes the blocks, if they can still be sent, and decides what comes next.
     fn accept(&mut self, blocks: &mut impl ExactSizeIterator<Item = Block>, loop_is_running: bool) -> Next {
         if self.output.eof {

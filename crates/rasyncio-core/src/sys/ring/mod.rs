@@ -1,12 +1,14 @@
 //! A submission and completion ring of the kernel (`io_uring`), used by one thread at a time.
 //!
-//! Every request that can be made here refers to nothing but descriptors and the ring's own buffers, so none can
-//! write to memory of ours that is gone. `Ring` ends its requests before it gives that memory back.
+//! Every request that outlives the call which submits it refers to nothing but descriptors and the ring's own buffers,
+//! so none can write to memory of ours that is gone. `Ring` ends its requests before it gives that memory back. Those
+//! that send (`sending`) refer to the caller's bytes, and end within the call.
 //!
 //! The kernel lets only the thread that enabled a ring submit to it, and does its work for the ring only in that
 //! thread, when it asks (`SINGLE_ISSUER`, `DEFER_TASKRUN`): the first [`Ring::enter`] decides which that is.
 
 mod buffers;
+mod sending;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +25,7 @@ use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 
 pub(crate) use self::buffers::Piece;
 use self::buffers::{Buffers, GROUP};
+pub(crate) use self::sending::FEWEST_SENDS;
 use super::{bad_descriptor, fork};
 
 /// What a request is, and so what its completions mean.
@@ -37,6 +40,8 @@ pub(crate) enum Kind {
     Receive,
     /// Accepts connections, again and again.
     Accept,
+    /// Sends once what a socket takes now.
+    Send,
     /// Ends another request; its own completion tells nothing.
     Cancel,
 }
@@ -56,7 +61,7 @@ impl Key {
     fn from_bits(bits: u64) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "the two parts, taken apart")]
         let (index, kind) = ((bits >> 8) as u32, bits as u8);
-        let kinds = [Kind::Poll, Kind::Watch, Kind::Receive, Kind::Accept];
+        let kinds = [Kind::Poll, Kind::Watch, Kind::Receive, Kind::Accept, Kind::Send];
         let kind = kinds.into_iter().find(|known| *known as u8 == kind).unwrap_or(Kind::Cancel);
         Self { kind, index }
     }
@@ -94,7 +99,11 @@ pub(crate) struct Ring {
     buffers: ManuallyDrop<Buffers>,
     /// The thread that may use it; none has yet.
     owner: Option<ThreadId>,
-    /// How many requests the kernel has, those that only cancel not counted; and how many of them receive.
+    /// What was completed before its turn came: it was found on the way to something else.
+    early: Vec<Completed>,
+    /// The kernel did not take what is in the submission queue, and never may.
+    is_spent: bool,
+    /// How many requests the kernel has, those that only cancel or send not counted; and how many of them receive.
     under_way: usize,
     receiving: usize,
     /// In a forked child the ring is still the parent's.
@@ -113,20 +122,32 @@ impl Ring {
         builder.setup_r_disabled().setup_submit_all().setup_clamp().setup_cqsize(COMPLETIONS);
         let uring = ManuallyDrop::new(builder.build(SUBMISSIONS)?);
         let buffers = ManuallyDrop::new(Buffers::new()?);
-        let ring =
-            Self { uring, buffers, owner: None, under_way: 0, receiving: 0, generation: fork::generation() };
+        let ring = Self {
+            uring,
+            buffers,
+            owner: None,
+            early: Vec::new(),
+            is_spent: false,
+            under_way: 0,
+            receiving: 0,
+            generation: fork::generation(),
+        };
         ring.buffers.register(&ring.uring.submitter(), flags)?;
         ring.probe_entering()?;
         Ok(ring)
     }
 
-    /// Whether another thread has used it, so that this one cannot.
+    /// Whether this thread cannot use it: another has, or nobody can any more.
     pub(crate) fn is_foreign(&self) -> bool {
-        self.owner.is_some_and(|owner| owner != thread::current().id())
+        self.is_spent || self.owner.is_some_and(|owner| owner != thread::current().id())
     }
 
-    /// Whether this thread has used it.
+    /// Whether this thread has used it, and can go on.
     pub(crate) fn is_ours(&self) -> bool {
+        !self.is_spent && self.is_owner()
+    }
+
+    fn is_owner(&self) -> bool {
         self.owner.is_some_and(|owner| owner == thread::current().id())
     }
 
@@ -141,7 +162,7 @@ impl Ring {
         loop {
             let submitting = self.queue(waiting);
             let is_all = waiting.is_empty();
-            let may_block = is_all && timeout != Some(Duration::ZERO);
+            let may_block = is_all && self.early.is_empty() && timeout != Some(Duration::ZERO);
             if is_all && submitting == 0 && !may_block && !self.has_deferred_work() {
                 return Ok(());
             }
@@ -158,18 +179,29 @@ impl Ring {
 
     /// Appends what was completed. All of it: what did not find room in the queue is asked for again.
     pub(crate) fn take_completed(&mut self, completed: &mut Vec<Completed>) {
+        completed.append(&mut self.early);
         loop {
-            let Self { uring, buffers, under_way, receiving, .. } = self;
-            for entry in uring.completion() {
-                let completion = decode(&entry, buffers);
-                let ends = completion.key.kind != Kind::Cancel && !completion.more;
-                *under_way -= usize::from(ends);
-                *receiving -= usize::from(ends && completion.key.kind == Kind::Receive);
-                completed.push(completion);
-            }
+            self.take_queued(completed, |_, _| {});
             if !self.has_overflown() || self.enter_once(0, Some(Duration::ZERO)).is_err() {
                 return;
             }
+        }
+    }
+
+    /// Appends what the completion queue holds, and tells `on_sent` the index and the result of what sends.
+    fn take_queued(&mut self, completed: &mut Vec<Completed>, mut on_sent: impl FnMut(u32, i32)) {
+        let Self { uring, buffers, under_way, receiving, .. } = self;
+        for entry in uring.completion() {
+            let key = Key::from_bits(entry.user_data());
+            if key.kind == Kind::Send {
+                on_sent(key.index, entry.result());
+                continue;
+            }
+            let completion = decode(key, &entry, buffers);
+            let ends = key.kind != Kind::Cancel && !completion.more;
+            *under_way -= usize::from(ends);
+            *receiving -= usize::from(ends && key.kind == Kind::Receive);
+            completed.push(completion);
         }
     }
 
@@ -239,7 +271,7 @@ impl Ring {
 
 impl Ring {
     fn end_requests(&mut self) {
-        if self.is_ours() && self.under_way > 0 {
+        if self.is_owner() && self.under_way > 0 {
             let soon = Some(Timespec::from(Duration::from_secs(1)));
             let ended = self.uring.submitter().register_sync_cancel(soon, CancelBuilder::any());
             if ended.is_ok() {
@@ -289,13 +321,14 @@ fn encode(submission: Submission) -> squeue::Entry {
         Kind::Watch => opcode::PollAdd::new(fd, READABLE).multi(true).build(),
         Kind::Receive => opcode::RecvMulti::new(fd, GROUP).build(),
         Kind::Accept => opcode::AcceptMulti::new(fd).flags(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC).build(),
-        Kind::Cancel => opcode::Nop::new().build(),
+        // Each of these has an encoding of its own.
+        Kind::Send | Kind::Cancel => opcode::Nop::new().build(),
     };
     entry.user_data(key.to_bits())
 }
 
-fn decode(entry: &cqueue::Entry, buffers: &mut Buffers) -> Completed {
-    let (key, flags) = (Key::from_bits(entry.user_data()), entry.flags());
+fn decode(key: Key, entry: &cqueue::Entry, buffers: &mut Buffers) -> Completed {
+    let flags = entry.flags();
     let length = usize::try_from(entry.result());
     let piece = cqueue::buffer_select(flags)
         .map(|buffer| buffers.take(buffer, length.unwrap_or(0), cqueue::buffer_more(flags)));
@@ -309,7 +342,7 @@ fn decode(entry: &cqueue::Entry, buffers: &mut Buffers) -> Completed {
                 (Err(_), _) => Outcome::Failed(io::Error::from_raw_os_error(-entry.result())),
                 (Ok(_), Kind::Receive) => Outcome::End,
                 (Ok(_), Kind::Accept) => connection(entry.result()),
-                (Ok(_), Kind::Poll | Kind::Watch | Kind::Cancel) => Outcome::Ready,
+                (Ok(_), Kind::Poll | Kind::Watch | Kind::Send | Kind::Cancel) => Outcome::Ready,
             }
         }
     };

@@ -1,6 +1,6 @@
 //! A ring alone. Where the kernel lets us have none, each of these says so and tests nothing.
 
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -8,6 +8,7 @@ use std::sync::mpsc;
 
 use super::buffers::{COUNT, SIZE};
 use super::*;
+use crate::sys::socket::Outgoing;
 
 /// A ring of each kind of buffers: as new kernels fill them, and as old ones do.
 fn rings() -> Vec<Ring> {
@@ -175,5 +176,94 @@ fn a_ring_may_go_while_another_thread_has_requests_in_it() {
             drop(end);
         });
         assert_eq!((&far).read(&mut [0; 4]).expect("what the ring did not take"), 1);
+    }
+}
+
+/// Sends `message` through each of these and answers how many sends the ring has answered, all with success.
+fn send(ring: &mut Ring, streams: &[&UnixStream], message: &[u8]) -> usize {
+    let slices = || std::iter::once(IoSlice::new(message)).collect();
+    let mut sends: Vec<_> =
+        streams.iter().map(|stream| Outgoing::new(stream.as_raw_fd(), slices())).collect();
+    let answered = ring.send_together(&mut sends);
+    for send in sends.drain(..answered) {
+        assert_eq!(send.into_answer().1.expect("room"), message.len());
+    }
+    assert!(sends.iter().all(|send| send.answer.is_err()), "nobody else has sent");
+    answered
+}
+
+#[test]
+fn what_is_sent_is_answered_by_the_call_that_submits_it() {
+    for mut ring in rings() {
+        let pairs = [(); 8].map(|()| UnixStream::pair().expect("a pair"));
+        assert_eq!(send(&mut ring, &[&pairs[0].0], b"x"), 0, "nobody uses the ring yet");
+        enter(&mut ring, []);
+        let streams: Vec<&UnixStream> =
+            std::iter::repeat_n(pairs.each_ref().map(|pair| &pair.0), 100).flatten().collect();
+        assert_eq!(send(&mut ring, &streams, b"x"), 800, "three times what the queue has room for, and some");
+        assert!(enter(&mut ring, []).is_empty());
+        assert_eq!(ring.under_way, 0);
+        for (_, far) in &pairs {
+            assert_eq!((&*far).read(&mut [0; 128]).expect("bytes"), 100);
+        }
+    }
+}
+
+#[test]
+fn what_completes_before_a_send_is_told_by_the_next_wait() {
+    for mut ring in rings() {
+        let ((mut near, far), (out, mut other)) =
+            (UnixStream::pair().expect("a pair"), UnixStream::pair().expect("a pair"));
+        enter(&mut ring, [receive(&far)]);
+        for part in [b"one ", b"two "] {
+            near.write_all(part).expect("room");
+            ring.enter(&mut VecDeque::new(), Some(Duration::ZERO)).expect("a look");
+            assert_eq!(send(&mut ring, &[&out, &out], b"x"), 2);
+        }
+        // It would last for ever if what is known were not told first.
+        ring.enter(&mut VecDeque::new(), None).expect("no wait");
+        let mut completed = Vec::new();
+        ring.take_completed(&mut completed);
+        assert_eq!(bytes(&mut ring, completed), b"one two ");
+        assert_eq!(other.read(&mut [0; 8]).expect("bytes"), 4);
+    }
+}
+
+#[test]
+fn a_send_is_answered_where_there_is_no_room_for_its_completion() {
+    let many = COMPLETIONS + SUBMISSIONS;
+    for mut ring in rings() {
+        let ((mut near, far), (out, mut other)) =
+            (UnixStream::pair().expect("a pair"), UnixStream::pair().expect("a pair"));
+        near.write_all(b"x").expect("room");
+        let polls = (0..many).map(|index| Submission::Start(key(Kind::Poll, index), far.as_raw_fd()));
+        let mut waiting: VecDeque<Submission> = polls.collect();
+        while !waiting.is_empty() {
+            ring.enter(&mut waiting, Some(Duration::ZERO)).expect("a look");
+        }
+        assert!(ring.has_overflown());
+        assert_eq!(send(&mut ring, &[&out; 40], b"x"), 40);
+        assert_eq!(other.read(&mut [0; 64]).expect("bytes"), 40);
+        let completed = enter(&mut ring, []);
+        let mut seen: Vec<u32> = completed.iter().map(|one| one.key.index).collect();
+        seen.sort_unstable();
+        assert!(seen.into_iter().eq(0..many));
+    }
+}
+
+#[test]
+fn a_ring_that_refuses_what_is_sent_is_never_used_again() {
+    for mut ring in rings() {
+        let (near, mut far) = UnixStream::pair().expect("a pair");
+        enter(&mut ring, [receive(&near)]);
+        // As a careless program does: its descriptor is another file's now.
+        let null = std::fs::File::open("/dev/null").expect("a file");
+        // SAFETY: two descriptors, of which the second stays open as long as the ring has it.
+        assert!(unsafe { libc::dup2(null.as_raw_fd(), ring.uring.as_raw_fd()) } >= 0);
+        assert_eq!(send(&mut ring, &[&near; 5], b"x"), 0);
+        assert!(ring.is_foreign() && !ring.is_ours());
+        assert_eq!(send(&mut ring, &[&near; 5], b"x"), 0);
+        far.set_nonblocking(true).expect("an option");
+        assert!(far.read(&mut [0; 1]).is_err(), "nothing was sent");
     }
 }
