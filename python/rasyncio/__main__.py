@@ -185,13 +185,15 @@ def load(arguments: list[str]) -> tuple[types.CodeType, dict[str, object]]:
     return load_container(kind) if is_importable(kind) else load_script(kind)
 
 
-def replace_selector_loop() -> None:
-    """Have the class by which frameworks ask for a loop be ours too, as uvicorn does.
+def replace_default_loops() -> None:
+    """Have what frameworks ask for a loop give ours: uvicorn a class, fixtures of tests the default policy.
 
-    ``install()`` leaves it: a program that knows of rasyncio has asyncio's loop by this name.
+    ``install()`` leaves them: a program that knows of rasyncio has asyncio's loop by these names.
     """
     for module in (asyncio, asyncio.unix_events):
         setattr(module, "SelectorEventLoop", rasyncio.EventLoop)  # noqa: B010
+    default_policy = rasyncio.EventLoopPolicy.__base__
+    setattr(default_policy, "_loop_factory", rasyncio.EventLoop)  # noqa: B010
 
 
 def main() -> None:
@@ -200,7 +202,7 @@ def main() -> None:
     if arguments and arguments[0] in ("-h", "--help"):
         usage(0)
     rasyncio.install()
-    replace_selector_loop()
+    replace_default_loops()
     execute(*load(arguments))
 
 

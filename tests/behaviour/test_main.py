@@ -317,6 +317,35 @@ def test_who_asks_for_a_loop_by_its_class_gets_ours(both: Both, tmp_path: Path) 
     assert ours == (0, "True True\nTrue rasyncio\n", "")
 
 
+def test_who_asks_the_default_policy_for_a_loop_gets_ours(both: Both, tmp_path: Path) -> None:
+    """As fixtures of tests do."""
+    write(
+        tmp_path,
+        "script.py",
+        """
+        import asyncio, warnings
+
+        warnings.simplefilter("ignore")
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            child = await asyncio.create_subprocess_exec("true")
+            print(isinstance(loop, asyncio.SelectorEventLoop), type(loop).__module__, await child.wait())
+
+        policy = asyncio.DefaultEventLoopPolicy()
+        asyncio.set_event_loop_policy(policy)
+        loop = policy.new_event_loop()
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(main())
+        loop.close()
+        asyncio.run(main())
+        """,
+    )
+    expected, ours = both("script.py")
+    assert expected == (0, "True asyncio.unix_events 0\n" * 2, "")
+    assert ours == (0, "True rasyncio 0\n" * 2, "")
+
+
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_help_says_how_to_use_it(tmp_path: Path, option: str) -> None:
     status, output, errors = launch(["-m", "rasyncio"], [option], tmp_path)
