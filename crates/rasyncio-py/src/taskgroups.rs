@@ -1,8 +1,11 @@
 //! `TaskGroup` (asyncio: taskgroups.py): tasks that end before the block does in which they were started.
 //!
-//! Each task has one native callback, whose receiver is the group. `block` has what `async with` calls.
+//! Each task has one native callback, whose receiver is the group. `block` has what `async with` calls, `members` the tasks that are not done,
+//! `private` the names that subclasses read, set and replace: of a group that is not plain every step is asked for by its name.
 
 mod block;
+mod members;
+mod private;
 
 use std::ffi::CStr;
 
@@ -10,16 +13,19 @@ use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit, PyTypeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PySet, PyTuple};
+use pyo3::types::{PyDict, PyTuple};
 
 use crate::event_loop::{Loop, TaskOptions};
 use crate::exceptions;
+use crate::ffi::attributes;
 use crate::ffi::cell::GilCell;
 use crate::ffi::methods::{self, Arguments, FastMethod};
 use crate::futures::Future;
 use crate::futures::callback::DoneAction;
 use crate::interop::{shown_class, shown_names};
-use crate::tasks::{self, ByAddress, Ended};
+use crate::tasks::{self, Ended};
+
+use self::members::Members;
 
 /// An asynchronous context manager that waits for the tasks started in it.
 ///
@@ -30,18 +36,14 @@ pub(crate) struct TaskGroup {
     state: GilCell<State>,
 }
 
-/// Where the block stands.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Phase {
-    #[default]
-    Created,
-    Entered,
-    Exiting,
-}
-
 #[derive(Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "asyncio's flags, each of which a subclass may set by itself"
+)]
 struct State {
-    phase: Phase,
+    entered: bool,
+    exiting: bool,
     aborting: bool,
     /// The task around the block was cancelled by the group, which takes that back in the end.
     parent_cancel_requested: bool,
@@ -49,42 +51,79 @@ struct State {
     cancel_on_enter: bool,
     event_loop: Option<Py<PyAny>>,
     parent: Option<Py<PyAny>>,
-    /// Those that are not done, each with its number in the order of creation.
-    tasks: ByAddress<(u64, Py<PyAny>)>,
-    next_number: u64,
-    errors: Vec<Py<PyAny>>,
+    tasks: Members,
+    /// What failed, in a list from the first one on.
+    errors: Option<Py<PyAny>>,
     /// The first SystemExit or KeyboardInterrupt.
     base_error: Option<Py<PyAny>>,
     /// What the end of the block waits for.
-    on_completed: Option<Py<Future>>,
+    on_completed: Option<Py<PyAny>>,
 }
 
 /// asyncio: taskgroups.py `_on_task_done`.
 static TASK_DONE: DoneAction =
     DoneAction { name: "TaskGroup._on_task_done", run: on_task_done, awaiter: parent_of };
 
+/// The same for a group that may have a method of its own for it.
+static TASK_DONE_TELLS: DoneAction =
+    DoneAction { name: "TaskGroup._on_task_done", run: tell_task_done, awaiter: parent_of };
+
 impl TaskGroup {
-    fn tasks<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyAny>> {
-        let mut numbered: Vec<_> = self.state.with(py, |state| {
-            state.tasks.values().map(|(number, task)| (*number, task.clone_ref(py).into_bound(py))).collect()
-        });
-        numbered.sort_unstable_by_key(|(number, _)| *number);
-        numbered.into_iter().map(|(_, task)| task).collect()
+    /// Nobody can have changed what its methods do.
+    #[inline]
+    fn is_plain(this: &Bound<'_, Self>) -> bool {
+        attributes::is_plain::<Self>(this.as_any())
     }
 
     fn parent<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.state.with(py, |state| state.parent.as_ref().map(|parent| parent.clone_ref(py).into_bound(py)))
     }
 
-    /// Cancels every task of the group.
-    fn abort(&self, py: Python<'_>) -> PyResult<()> {
-        self.state.with(py, |state| state.aborting = true);
-        for task in self.tasks(py) {
+    /// Cancels every task of the group, unless a subclass means something else by it.
+    fn abort(this: &Bound<'_, Self>) -> PyResult<()> {
+        if Self::is_plain(this) {
+            Self::cancel_tasks(this)
+        } else {
+            this.call_method0(intern!(this.py(), "_abort")).map(drop)
+        }
+    }
+
+    fn cancel_tasks(this: &Bound<'_, Self>) -> PyResult<()> {
+        this.get().state.with(this.py(), |state| state.aborting = true);
+        for task in Members::all(this)? {
             if !tasks::is_done(&task)? {
                 tasks::cancel(&task, None)?;
             }
         }
         Ok(())
+    }
+
+    /// Whether `exception` is one that asyncio lets through everything.
+    fn is_base_error(this: &Bound<'_, Self>, exception: &Bound<'_, PyAny>) -> PyResult<bool> {
+        if Self::is_plain(this) {
+            return Ok(is_base_error(exception));
+        }
+        this.call_method1(intern!(this.py(), "_is_base_error"), (exception,))?.is_truthy()
+    }
+
+    fn error_count(&self, py: Python<'_>) -> PyResult<usize> {
+        let errors = self.state.with(py, |state| state.errors.as_ref().map(|errors| errors.clone_ref(py)));
+        errors.map_or(Ok(0), |errors| errors.bind(py).len())
+    }
+
+    fn add_error(&self, error: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = error.py();
+        self._errors(py)?.call_method1(intern!(py, "append"), (error,)).map(drop)
+    }
+
+    /// The first one counts.
+    fn keep_base_error(&self, error: &Bound<'_, PyAny>) {
+        let kept = error.clone().unbind();
+        let spare = self.state.with(error.py(), |state| match state.base_error {
+            None => state.base_error.replace(kept),
+            Some(_) => Some(kept),
+        });
+        drop(spare);
     }
 
     /// Cancels the task around the block, in which the group waits or the block still runs.
@@ -99,16 +138,10 @@ impl TaskGroup {
     /// The task belongs to the group from now on.
     #[inline]
     fn adopt(this: &Bound<'_, Self>, task: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = this.py();
-        let owned = task.clone().unbind();
-        let (old, aborting) = this.get().state.with(py, |state| {
-            let number = state.next_number;
-            state.next_number += 1;
-            (state.tasks.insert(task.as_ptr().addr(), (number, owned)), state.aborting)
-        });
-        drop(old);
-        tasks::when_done(task, &TASK_DONE, this.as_any())?;
-        if aborting && !tasks::is_done(task)? {
+        Members::add(this, task)?;
+        let action = if Self::is_plain(this) { &TASK_DONE } else { &TASK_DONE_TELLS };
+        tasks::when_done(task, action, this.as_any())?;
+        if this.get()._aborting(this.py()) && !tasks::is_done(task)? {
             // It was started eagerly and ended the group before it belonged to it.
             tasks::cancel(task, None)?;
         }
@@ -117,21 +150,18 @@ impl TaskGroup {
 
     /// Why no task can be started now.
     fn check_open(this: &Bound<'_, Self>) -> PyResult<()> {
-        let problem = this.get().state.with(this.py(), |state| {
-            if state.phase == Phase::Created {
-                Some("has not been entered")
-            } else if state.phase == Phase::Exiting && state.tasks.is_empty() {
-                Some("is finished")
-            } else if state.aborting {
-                Some("is shutting down")
-            } else {
-                None
-            }
-        });
-        match problem {
-            None => Ok(()),
-            Some(problem) => Err(exceptions::runtime(format!("TaskGroup {} {problem}", this.repr()?))),
-        }
+        let (entered, exiting, aborting) =
+            this.get().state.with(this.py(), |state| (state.entered, state.exiting, state.aborting));
+        let problem = if !entered {
+            "has not been entered"
+        } else if exiting && Members::is_empty(this)? {
+            "is finished"
+        } else if aborting {
+            "is shutting down"
+        } else {
+            return Ok(());
+        };
+        Err(exceptions::runtime(format!("TaskGroup {} {problem}", this.repr()?)))
     }
 }
 
@@ -140,68 +170,79 @@ fn is_base_error(exception: &Bound<'_, PyAny>) -> bool {
     exception.is_instance_of::<PySystemExit>() || exception.is_instance_of::<PyKeyboardInterrupt>()
 }
 
+fn tell_task_done(receiver: &Bound<'_, PyAny>, task: &Bound<'_, PyAny>) -> PyResult<()> {
+    receiver.call_method1(intern!(receiver.py(), "_on_task_done"), (task,)).map(drop)
+}
+
 fn on_task_done(receiver: &Bound<'_, PyAny>, task: &Bound<'_, PyAny>) -> PyResult<()> {
-    let py = receiver.py();
     let group = receiver.cast::<TaskGroup>()?;
-    let own = group.get();
-    let (removed, completed) = own.state.with(py, |state| {
-        let removed = state.tasks.remove(&task.as_ptr().addr());
-        let completed = if state.tasks.is_empty() {
-            state.on_completed.as_ref().map(|future| future.clone_ref(py).into_bound(py))
-        } else {
-            None
-        };
-        (removed, completed)
-    });
-    drop(removed.map(|(_, task)| task.into_bound(py)));
-    if let Some(future) = completed
-        && !future.get().is_done(py)
+    Members::discard(group, task)?;
+    if let Some(future) = group.get()._on_completed_fut(task.py())
+        && Members::is_empty(group)?
     {
-        Future::finish(&future, true.into_pyobject(py)?.to_owned().into_any().unbind())?;
+        complete(future.bind(task.py()))?;
     }
     match Ended::of(task)? {
         Ended::Cancelled | Ended::Result(_) => Ok(()),
-        Ended::Exception(exception) => on_task_failed(own, task, &exception),
+        Ended::Exception(exception) => on_task_failed(group, task, &exception),
     }
 }
 
-fn on_task_failed(group: &TaskGroup, task: &Bound<'_, PyAny>, exception: &Bound<'_, PyAny>) -> PyResult<()> {
-    let py = task.py();
-    let is_base = is_base_error(exception);
-    let (kept, is_first) = (exception.clone().unbind(), exception.clone().unbind());
-    let spare = group.state.with(py, |state| {
-        state.errors.push(kept);
-        if is_base && state.base_error.is_none() {
-            state.base_error.replace(is_first)
-        } else {
-            Some(is_first)
-        }
-    });
-    drop(spare);
-    if let Some(parent) = group.parent(py)
-        && tasks::is_done(&parent)?
-    {
-        let report = PyDict::new(py);
-        let text = format!(
-            "Task {} has errored out but its parent task {} is already completed",
-            task.repr()?,
-            parent.str()?
-        );
-        report.set_item("message", text)?;
-        report.set_item("exception", exception)?;
-        report.set_item("task", task)?;
-        let event_loop = group.state.with(py, |state| state.event_loop.as_ref().map(|own| own.clone_ref(py)));
-        if let Some(event_loop) = event_loop {
-            event_loop.bind(py).call_method1(intern!(py, "call_exception_handler"), (report,))?;
-        }
+/// Wakes the end of the block.
+fn complete(future: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = future.py();
+    if tasks::is_done(future)? {
         return Ok(());
     }
-    let is_new = group.state.with(py, |state| !state.aborting && !state.parent_cancel_requested);
+    match future.cast_exact::<Future>() {
+        Ok(own) => Future::finish(own, true.into_pyobject(py)?.to_owned().into_any().unbind()),
+        Err(_) => future.call_method1(intern!(py, "set_result"), (true,)).map(drop),
+    }
+}
+
+fn on_task_failed(
+    group: &Bound<'_, TaskGroup>,
+    task: &Bound<'_, PyAny>,
+    exception: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let (py, own) = (task.py(), group.get());
+    own.add_error(exception)?;
+    if TaskGroup::is_base_error(group, exception)? {
+        own.keep_base_error(exception);
+    }
+    if let Some(parent) = own.parent(py)
+        && tasks::is_done(&parent)?
+    {
+        return report_orphan(own, task, exception, &parent);
+    }
+    let is_new = own.state.with(py, |state| !state.aborting && !state.parent_cancel_requested);
     if is_new {
-        group.abort(py)?;
-        group.cancel_parent(py)?;
+        TaskGroup::abort(group)?;
+        own.cancel_parent(py)?;
     }
     Ok(())
+}
+
+fn report_orphan(
+    group: &TaskGroup,
+    task: &Bound<'_, PyAny>,
+    exception: &Bound<'_, PyAny>,
+    parent: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let py = task.py();
+    let report = PyDict::new(py);
+    let text = format!(
+        "Task {} has errored out but its parent task {} is already completed",
+        task.repr()?,
+        parent.str()?
+    );
+    report.set_item("message", text)?;
+    report.set_item("exception", exception)?;
+    report.set_item("task", task)?;
+    match group._loop(py) {
+        Some(own) => own.bind(py).call_method1(intern!(py, "call_exception_handler"), (report,)).map(drop),
+        None => Ok(()),
+    }
 }
 
 fn parent_of(receiver: &Bound<'_, PyAny>) -> Option<Py<PyAny>> {
@@ -232,66 +273,17 @@ impl TaskGroup {
         shown_names(this.as_any())
     }
 
-    fn _abort(&self, py: Python<'_>) -> PyResult<()> {
-        self.abort(py)
-    }
-
-    #[getter]
-    fn _tasks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PySet>> {
-        PySet::new(py, self.tasks(py))
-    }
-
-    #[getter]
-    fn _errors(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
-        self.state.with(py, |state| state.errors.iter().map(|error| error.clone_ref(py)).collect())
-    }
-
-    #[getter]
-    fn _base_error(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.state.with(py, |state| state.base_error.as_ref().map(|error| error.clone_ref(py)))
-    }
-
-    #[getter]
-    fn _parent_task<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        self.parent(py)
-    }
-
-    #[getter]
-    fn _loop(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.state.with(py, |state| state.event_loop.as_ref().map(|event_loop| event_loop.clone_ref(py)))
-    }
-
-    #[getter]
-    fn _entered(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| state.phase != Phase::Created)
-    }
-
-    #[getter]
-    fn _exiting(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| state.phase == Phase::Exiting)
-    }
-
-    #[getter]
-    fn _aborting(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| state.aborting)
-    }
-
-    #[getter]
-    fn _parent_cancel_requested(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| state.parent_cancel_requested)
-    }
-
-    fn __repr__(&self, py: Python<'_>) -> String {
-        let (tasks, errors, mood) = self.state.with(py, |state| {
-            let mood = match state.phase {
-                _ if state.aborting => " cancelling",
-                Phase::Created => "",
-                Phase::Entered | Phase::Exiting => " entered",
-            };
-            (state.tasks.len(), state.errors.len(), mood)
-        });
+    fn __repr__(this: &Bound<'_, Self>) -> PyResult<String> {
+        let py = this.py();
+        let (entered, aborting) = this.get().state.with(py, |state| (state.entered, state.aborting));
+        let mood = match (aborting, entered) {
+            (true, _) => " cancelling",
+            (false, true) => " entered",
+            (false, false) => "",
+        };
+        let (tasks, errors) = (Members::count(this)?, this.get().error_count(py)?);
         let count = |name, number| if number == 0 { String::new() } else { format!(" {name}={number}") };
-        format!("<TaskGroup{}{}{mood}>", count("tasks", tasks), count("errors", errors))
+        Ok(format!("<TaskGroup{}{}{mood}>", count("tasks", tasks), count("errors", errors)))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -300,8 +292,8 @@ impl TaskGroup {
             visit.call(&state.parent)?;
             visit.call(&state.base_error)?;
             visit.call(&state.on_completed)?;
-            state.errors.iter().try_for_each(|error| visit.call(error))?;
-            state.tasks.values().try_for_each(|(_, task)| visit.call(task))
+            visit.call(&state.errors)?;
+            state.tasks.visit(&visit)
         });
         visited.unwrap_or(Ok(()))
     }
@@ -317,25 +309,25 @@ impl TaskGroup {
     /// Cancels the tasks of the group and the block itself, which then ends without an error of its own.
     ///
     /// Before the block began, it is cancelled when it does; after it ended, nothing happens.
-    fn cancel(&self, py: Python<'_>) -> PyResult<()> {
-        self.request_cancel(py)
+    fn cancel(this: &Bound<'_, Self>) -> PyResult<()> {
+        Self::request_cancel(this)
     }
 }
 
 impl TaskGroup {
-    fn request_cancel(&self, py: Python<'_>) -> PyResult<()> {
-        let goes_on = self.state.with(py, |state| {
-            state.cancel_on_enter |= state.phase == Phase::Created;
-            let is_over = state.phase == Phase::Exiting && state.tasks.is_empty();
-            state.phase != Phase::Created && !is_over && !state.aborting
+    fn request_cancel(this: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, own) = (this.py(), this.get());
+        let (entered, exiting, aborting) = own.state.with(py, |state| {
+            state.cancel_on_enter |= !state.entered;
+            (state.entered, state.exiting, state.aborting)
         });
-        if !goes_on {
+        if !entered || aborting || (exiting && Members::is_empty(this)?) {
             return Ok(());
         }
-        self.abort(py)?;
+        Self::abort(this)?;
         let asks_parent =
-            self.state.with(py, |state| state.parent.is_some() && !state.parent_cancel_requested);
-        if asks_parent { self.cancel_parent(py) } else { Ok(()) }
+            own.state.with(py, |state| state.parent.is_some() && !state.parent_cancel_requested);
+        if asks_parent { own.cancel_parent(py) } else { Ok(()) }
     }
 }
 

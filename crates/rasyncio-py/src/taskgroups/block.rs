@@ -6,9 +6,9 @@ use pyo3::exceptions::{PyBaseExceptionGroup, PyGeneratorExit};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
 
-use super::{Phase, TaskGroup, is_base_error};
+use super::TaskGroup;
+use super::members::Members;
 use crate::coroutines::{Coroutine, Resume, Steps};
 use crate::exceptions;
 use crate::ffi::functions::{self, Parameters};
@@ -63,7 +63,10 @@ fn enter(group: &Bound<'_, TaskGroup>) -> PyResult<()> {
         let text = format!("TaskGroup {} has already been entered", group.repr()?);
         return Err(exceptions::runtime(text));
     }
-    let event_loop = running_loop(py)?;
+    let event_loop = match group.get()._loop(py) {
+        Some(given) => given.into_bound(py),
+        None => running_loop(py)?,
+    };
     let Some(parent) = stdlib(py).running_task(&event_loop)? else {
         let text = format!("TaskGroup {} cannot determine the parent task", group.repr()?);
         return Err(exceptions::runtime(text));
@@ -72,10 +75,10 @@ fn enter(group: &Bound<'_, TaskGroup>) -> PyResult<()> {
     let cancels = group.get().state.with(py, |state| {
         state.event_loop = Some(event_loop);
         state.parent = Some(parent);
-        state.phase = Phase::Entered;
+        state.entered = true;
         state.cancel_on_enter
     });
-    if cancels { group.get().request_cancel(py) } else { Ok(()) }
+    if cancels { TaskGroup::request_cancel(group) } else { Ok(()) }
 }
 
 /// `TaskGroup.__aexit__()`.
@@ -103,7 +106,7 @@ impl FastMethod for Exit {
             raised: (!raised.is_none()).then(|| raised.clone().unbind()),
             propagated: None,
             pending: None,
-            waits: false,
+            waits_for: None,
         };
         Ok(Coroutine::of(this.py(), "TaskGroup.__aexit__", machine)?.into_any())
     }
@@ -118,7 +121,8 @@ struct Exiting {
     propagated: Option<Py<PyAny>>,
     /// The newest CancelledError of the wait.
     pending: Option<Py<PyAny>>,
-    waits: bool,
+    /// What it yielded to the task.
+    waits_for: Option<Py<Future>>,
 }
 
 impl Steps for Exiting {
@@ -128,12 +132,7 @@ impl Steps for Exiting {
         if !matches!(sent, Sent::Yielded(_)) {
             // Exceptions lead to frames, and those to everything: nothing is kept.
             let dropped = group.get().state.with(py, |state| {
-                (
-                    state.parent.take(),
-                    std::mem::take(&mut state.errors),
-                    state.base_error.take(),
-                    state.on_completed.take(),
-                )
+                (state.parent.take(), state.errors.take(), state.base_error.take(), state.on_completed.take())
             });
             drop(dropped);
         }
@@ -144,67 +143,61 @@ impl Steps for Exiting {
         visit.call(&self.group)?;
         visit.call(&self.raised)?;
         visit.call(&self.propagated)?;
-        visit.call(&self.pending)
+        visit.call(&self.pending)?;
+        visit.call(&self.waits_for)
     }
 
     fn awaited<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        let group = self.group.bind(py);
-        let future = group.get().state.with(py, |state| Some(state.on_completed.as_ref()?.clone_ref(py)));
-        future.map(|future| future.into_bound(py).into_any())
+        self.waits_for.as_ref().map(|future| future.clone_ref(py).into_bound(py).into_any())
     }
 }
 
 impl Exiting {
     fn go_on<'py>(&mut self, group: &Bound<'py, TaskGroup>, resume: Resume) -> PyResult<Sent<'py>> {
-        if self.waits {
-            self.on_woken(group, resume)?;
-        } else {
-            self.begin(group)?;
+        match self.waits_for.take() {
+            Some(future) => self.on_woken(group, &future, resume)?,
+            None => self.begin(group)?,
         }
-        if group.get().state.with(group.py(), |state| state.tasks.is_empty()) {
+        if Members::is_empty(group)? {
             return self.finish(group);
         }
-        self.waits = true;
         let event_loop =
             group.get()._loop(group.py()).ok_or_else(|| exceptions::runtime("no running event loop"))?;
         let future = Future::of_loop(event_loop.bind(group.py()))?;
-        let kept = future.clone().unbind();
-        let old = group.get().state.with(group.py(), |state| state.on_completed.replace(kept));
-        drop(old);
+        self.waits_for = Some(future.clone().unbind());
+        group.get().set_on_completed_fut(group.py(), Some(future.clone().into_any().unbind()));
         Ok(Future::yield_to_task(&future))
     }
 
     fn begin(&mut self, group: &Bound<'_, TaskGroup>) -> PyResult<()> {
         let py = group.py();
         let raised = self.raised.as_ref().map(|raised| raised.bind(py));
-        let base_error = raised.filter(|raised| is_base_error(raised)).map(|raised| raised.clone().unbind());
-        let (aborting, spare) = group.get().state.with(py, |state| {
-            state.phase = Phase::Exiting;
-            let spare = match &state.base_error {
-                Some(_) => base_error,
-                None => std::mem::replace(&mut state.base_error, base_error),
-            };
-            (state.aborting, spare)
+        let aborting = group.get().state.with(py, |state| {
+            state.exiting = true;
+            state.aborting
         });
-        drop(spare);
         let Some(raised) = raised else {
             return Ok(());
         };
+        if TaskGroup::is_base_error(group, raised)? {
+            group.get().keep_base_error(raised);
+        }
         if raised.is_instance(stdlib(py).cancelled_error.bind(py))? {
             self.propagated = Some(raised.clone().unbind());
         }
-        if aborting { Ok(()) } else { group.get().abort(py) }
+        if aborting { Ok(()) } else { TaskGroup::abort(group) }
     }
 
     /// All tasks are done, or somebody cancels the task that waits for them.
-    fn on_woken(&mut self, group: &Bound<'_, TaskGroup>, resume: Resume) -> PyResult<()> {
+    fn on_woken(
+        &mut self,
+        group: &Bound<'_, TaskGroup>,
+        future: &Py<Future>,
+        resume: Resume,
+    ) -> PyResult<()> {
         let py = group.py();
-        let future = group.get().state.with(py, |state| state.on_completed.take());
-        let woken = match (resume, future) {
-            (resume, Some(future)) => future.get().resumed(py, resume).map(drop),
-            (Resume::Throw(error), None) => Err(error),
-            (Resume::Next, None) => Ok(()),
-        };
+        group.get().set_on_completed_fut(py, None);
+        let woken = future.get().resumed(py, resume);
         let Err(error) = woken else {
             return Ok(());
         };
@@ -214,7 +207,7 @@ impl Exiting {
         let error = error.into_value(py).into_any();
         if !group.get()._aborting(py) {
             self.propagated = Some(error.clone_ref(py));
-            group.get().abort(py)?;
+            TaskGroup::abort(group)?;
         }
         self.pending = Some(error);
         Ok(())
@@ -238,9 +231,8 @@ impl Exiting {
                 self.propagated = self.pending.take();
             }
         }
-        let mut errors = own.state.with(py, |state| std::mem::take(&mut state.errors));
         if let Some(error) = self.propagated.take()
-            && errors.is_empty()
+            && own.error_count(py)? == 0
         {
             return Err(PyErr::from_value(error.into_bound(py)));
         }
@@ -248,9 +240,9 @@ impl Exiting {
         if let Some(raised) = &raised
             && !raised.is_instance(stdlib(py).cancelled_error.bind(py))?
         {
-            errors.push(raised.clone().unbind());
+            own.add_error(raised)?;
         }
-        if errors.is_empty() {
+        if own.error_count(py)? == 0 {
             // From 3.15 on what is left is nobody's: the group was told to cancel the block.
             let nothing = if cfg!(Py_3_15) {
                 true.into_pyobject(py)?.to_owned().into_any()
@@ -268,22 +260,21 @@ impl Exiting {
             tasks::uncancel(parent)?;
             tasks::cancel(parent, None)?;
         }
-        Err(error_of(py, &errors, raised.as_ref())?)
+        Err(error_of(&own._errors(py)?, raised.as_ref())?)
     }
 }
 
 /// What the group raises for the errors of its tasks and its block.
-fn error_of(py: Python<'_>, errors: &[Py<PyAny>], raised: Option<&Bound<'_, PyAny>>) -> PyResult<PyErr> {
+fn error_of(errors: &Bound<'_, PyAny>, raised: Option<&Bound<'_, PyAny>>) -> PyResult<PyErr> {
+    let py = errors.py();
     if let Some(raised) = raised
-        && errors.len() == 1
         && raised.is_instance_of::<PyGeneratorExit>()
+        && errors.len()? == 1
     {
         // An asynchronous generator that is closed in the block has to see it.
         return Ok(PyErr::from_value(raised.clone()));
     }
-    let group = py
-        .get_type::<PyBaseExceptionGroup>()
-        .call1(("unhandled errors in a TaskGroup", PyList::new(py, errors)?))?;
+    let group = py.get_type::<PyBaseExceptionGroup>().call1(("unhandled errors in a TaskGroup", errors))?;
     // As `raise ... from None` while the block's exception is handled.
     group.setattr(intern!(py, "__context__"), raised)?;
     group.setattr(intern!(py, "__suppress_context__"), true)?;
