@@ -224,7 +224,7 @@ impl Handle {
             return Ok(false);
         }
         let event_loop = this.get().event_loop(py);
-        let debug = match Loop::plain(&event_loop) {
+        let debug = match Loop::unchanged(&event_loop) {
             Some(own) => own.get().is_debug(py),
             None => attached(py, || event_loop.call_method0(intern!(py, "get_debug"))?.is_truthy())?,
         };

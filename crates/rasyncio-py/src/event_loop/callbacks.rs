@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyFloat;
+use pyo3::types::{PyDict, PyFloat, PyTuple};
 use rasyncio_core::clock::monotonic;
 
 use super::resolve::GetAddressInfo;
@@ -133,7 +133,7 @@ impl Loop {
     #[inline]
     fn keeps_time(event_loop: &Bound<'_, PyAny>) -> bool {
         let py = event_loop.py();
-        let (Some(_), Some(class)) = (Self::plain(event_loop), Self::class(py)) else {
+        let (Some(_), Some(class)) = (Self::unchanged(event_loop), Self::class(py)) else {
             return false;
         };
         let version = attributes::version_of(class);
@@ -282,6 +282,9 @@ impl FastMethod for CallLater {
             return Err(PyTypeError::new_err("delay must not be None"));
         }
         let when = Loop::now(this)? + seconds(delay)?;
+        if this.get().is_changed() {
+            return call_at_of(this, when, arguments);
+        }
         let callback = functions::given(callback)?.clone().unbind();
         let rest = CallArguments::behind(arguments, 2)?;
         Ok(Loop::timer(this, when.into(), callback, rest, given_context(context))?.into_any())
@@ -314,6 +317,20 @@ impl FastMethod for CallAt {
         let timer = Loop::timer(this, When::of(when)?, callback, rest, given_context(context))?;
         Ok(timer.into_any())
     }
+}
+
+/// asyncio: `call_later()` asks `call_at()`, which may be a subclass's.
+fn call_at_of<'py>(
+    this: &Bound<'py, Loop>,
+    when: f64,
+    arguments: &Arguments<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = this.py();
+    let given = arguments.positionals().skip(1).cloned();
+    let positional: Vec<_> = std::iter::once(PyFloat::new(py, when).into_any()).chain(given).collect();
+    let keywords = PyDict::new(py);
+    arguments.keywords(|name, value| keywords.set_item(name, value))?;
+    this.call_method(intern!(py, "call_at"), PyTuple::new(py, positional)?, Some(&keywords))
 }
 
 /// A number of seconds.

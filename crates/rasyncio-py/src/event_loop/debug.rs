@@ -17,9 +17,7 @@ impl Loop {
         let py = this.py();
         let debug = py.import("asyncio.coroutines")?.call_method0("_is_debug_mode")?.is_truthy()?;
         this.get().debug.store(debug, Ordering::Relaxed);
-        let own = py.get_type::<Self>().getattr(intern!(py, "create_future"))?;
-        let makes_other_futures = !this.get_type().getattr(intern!(py, "create_future"))?.is(&own);
-        this.get().makes_other_futures.store(makes_other_futures, Ordering::Relaxed);
+        Self::look_for_replaced(this)?;
         crate::all_tasks::register(this)
     }
 

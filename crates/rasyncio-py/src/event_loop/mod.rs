@@ -18,6 +18,7 @@ mod entries;
 mod executor;
 mod pipes;
 mod private;
+mod replaced;
 mod resolve;
 mod run;
 mod schedule;
@@ -184,8 +185,7 @@ pub(crate) struct Loop {
     in_task: AtomicBool,
     /// The first turn since `run_forever()`.
     first_turn: AtomicBool,
-    /// A subclass has a `create_future()` of its own.
-    makes_other_futures: AtomicBool,
+    replaced: replaced::Replaced,
     /// The thread that runs the loop; 0 when none does.
     thread: AtomicU64,
     /// Seconds, as the bits of an `f64`.
@@ -227,7 +227,7 @@ impl Loop {
             debug: AtomicBool::new(false),
             in_task: AtomicBool::new(false),
             first_turn: AtomicBool::new(true),
-            makes_other_futures: AtomicBool::new(false),
+            replaced: replaced::Replaced::default(),
             thread: AtomicU64::new(0),
             clock_resolution: AtomicU64::new(private::CLOCK_RESOLUTION.to_bits()),
             generation: process_generation(),

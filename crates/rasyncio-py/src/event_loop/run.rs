@@ -215,6 +215,7 @@ impl Loop {
     fn run_prepared(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
         let own = this.get();
+        Self::look_for_replaced(this)?;
         Self::set_origin_tracking(this, own.is_debug(py))?;
         let hooks = Self::install_asyncgen_hooks(this)?;
         own.thread.store(thread_id(), Ordering::Relaxed);
@@ -410,7 +411,11 @@ impl StopWhenDone {
                 return Ok(());
             }
         }
-        self.event_loop.get().stop();
+        let event_loop = self.event_loop.bind(py);
+        if event_loop.get().is_changed() {
+            return event_loop.call_method0(intern!(py, "stop")).map(drop);
+        }
+        event_loop.get().stop();
         Ok(())
     }
 

@@ -1,7 +1,6 @@
 //! Futures and tasks of the loop.
 
 use std::ffi::CStr;
-use std::sync::atomic::Ordering;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
@@ -10,7 +9,6 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
 
 use super::Loop;
-use crate::ffi::attributes;
 use crate::ffi::call::{attached, call_method_none};
 use crate::ffi::methods::{Arguments, FastMethod};
 use crate::ffi::send;
@@ -35,9 +33,7 @@ impl Loop {
     pub(crate) fn new_future<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = event_loop.py();
         match event_loop.cast::<Self>() {
-            Ok(native) if !native.get().makes_other_futures.load(Ordering::Relaxed) => {
-                Ok(Self::create_future(native)?.into_any())
-            }
+            Ok(native) if !native.get().makes_other_futures() => Ok(Self::create_future(native)?.into_any()),
             _ => call_method_none(event_loop, intern!(py, "create_future")),
         }
     }
@@ -63,19 +59,6 @@ impl Loop {
             attached(py, || future.get().initialise(this.as_any()))?;
         }
         Ok(future)
-    }
-
-    /// `event_loop` as ours, unless a subclass may have changed what its methods do.
-    #[inline]
-    pub(crate) fn unchanged<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Self>> {
-        let class = EVENT_LOOP.get(event_loop.py())?;
-        if event_loop.get_type_ptr().cast() == class.as_ptr() { event_loop.cast::<Self>().ok() } else { None }
-    }
-
-    /// `unchanged`, and nobody put a method into the object either.
-    #[inline]
-    pub(crate) fn plain<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Self>> {
-        Self::unchanged(event_loop).filter(|own| attributes::has_none(own.as_any()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Attributes that a program gave to one object: they may hide a method of its class.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyType, PyTypeMethods};
+use pyo3::types::{PyDict, PyString, PyType, PyTypeMethods};
 use pyo3::{PyTypeInfo, ffi};
 
 /// Whether `object` is of the very class `T`, not of a subclass, and nobody gave it attributes: its methods are those of `T`.
@@ -25,18 +25,28 @@ pub(crate) fn is_plain<T: PyTypeInfo>(object: &Bound<'_, PyAny>) -> bool {
     attributes.is_null() || unsafe { ffi::PyDict_Size(attributes) } == 0
 }
 
-/// Whether nobody gave `object` attributes, whatever its class.
-#[inline]
-pub(crate) fn has_none(object: &Bound<'_, PyAny>) -> bool {
+/// The attributes that were given to `object`, whatever its class; None if it has no dictionary yet.
+pub(crate) fn of<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
     // SAFETY: the object is alive; the answer is NULL or where it keeps its dictionary.
     let place = unsafe { _PyObject_GetDictPtr(object.as_ptr()) };
     if place.is_null() {
-        return true;
+        return None;
     }
     // SAFETY: as above: the place holds NULL or a dictionary that the object owns.
-    let attributes = unsafe { *place };
-    // SAFETY: as above.
-    attributes.is_null() || unsafe { ffi::PyDict_Size(attributes) } == 0
+    let attributes = unsafe { Bound::from_borrowed_ptr_or_opt(object.py(), *place) }?;
+    attributes.cast_into().ok()
+}
+
+/// Sets or deletes an attribute of `object` as `object.__setattr__()` does.
+pub(crate) fn set(
+    object: &Bound<'_, PyAny>,
+    name: &Bound<'_, PyString>,
+    value: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let value = value.map_or(std::ptr::null_mut(), Bound::as_ptr);
+    // SAFETY: live objects; NULL stands for deleting.
+    let failed = unsafe { ffi::PyObject_GenericSetAttr(object.as_ptr(), name.as_ptr(), value) } < 0;
+    if failed { Err(PyErr::fetch(object.py())) } else { Ok(()) }
 }
 
 /// The number by which the interpreter tells one state of `class` from another; 0 when it has none.

@@ -262,9 +262,9 @@ impl Future {
         match callback {
             Some(callback) => {
                 let event_loop = this.get().event_loop(py)?.into_bound(py);
-                match event_loop.cast::<Loop>() {
-                    Ok(native) => Self::schedule_native(this, native, callback),
-                    Err(_) => Self::schedule_foreign(this, &event_loop, callback),
+                match Loop::with_our_call_soon(&event_loop) {
+                    Some(native) => Self::schedule_native(this, native, callback),
+                    None => Self::schedule_foreign(this, &event_loop, callback),
                 }
             }
             None => Ok(()),
@@ -285,9 +285,9 @@ impl Future {
         let Some(event_loop) = event_loop else {
             return Ok(());
         };
-        match event_loop.cast::<Loop>() {
-            Ok(native) => callbacks.drain(|callback| Self::schedule_native(this, native, callback)),
-            Err(_) => callbacks.drain(|callback| Self::schedule_foreign(this, &event_loop, callback)),
+        match Loop::with_our_call_soon(&event_loop) {
+            Some(native) => callbacks.drain(|callback| Self::schedule_native(this, native, callback)),
+            None => callbacks.drain(|callback| Self::schedule_foreign(this, &event_loop, callback)),
         }
     }
 

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyGenericAlias, PyString, PyTuple, PyType};
 
 use super::{Name, Task, TaskState, step};
-use crate::event_loop::{self, Loop, Ready};
+use crate::event_loop::{self, Loop};
 use crate::ffi::cell::GilCell;
 use crate::ffi::finalize;
 use crate::futures::{Future, with_own_name};
@@ -267,7 +267,7 @@ impl Task {
         let py = this.py();
         let slot = event_loop.get().remember_task(py, this.clone().unbind());
         this.get().state.with(py, |state| state.slot = Some(slot));
-        event_loop.get().schedule(py, Ready::Step(this.clone().unbind()))
+        step::schedule_next(event_loop, this)
     }
 
     /// Enters the loop's registry and schedules the first step, or runs it now.

@@ -86,8 +86,14 @@ fn begin<'py>(task: &Bound<'py, Task>) -> PyResult<Begun<'py>> {
     }
 }
 
-/// A step called by a loop that is not ours: the context is entered already.
+/// A step called as an ordinary callback: the context is entered already.
 pub(super) fn step_in_place(task: &Bound<'_, Task>, error: Option<PyErr>) -> PyResult<()> {
+    if let Some(event_loop) = Task::native_loop(task) {
+        // Behind a foreign future, or with a `call_soon()` that is not ours.
+        let begun = begin(task)?;
+        event_loop.get().enter_task(&event_loop, task)?;
+        return resume(Some(&event_loop), task, &begun, error);
+    }
     let py = task.py();
     let event_loop = task.as_super().get().event_loop(py)?.into_bound(py);
     let library = stdlib(py);
@@ -98,16 +104,7 @@ pub(super) fn step_in_place(task: &Bound<'_, Task>, error: Option<PyErr>) -> PyR
 }
 
 pub(super) fn wakeup_in_place(task: &Bound<'_, Task>, future: &Bound<'_, PyAny>) -> PyResult<()> {
-    let error = error_of(future);
-    match Task::native_loop(task) {
-        // Behind a foreign future our loop calls this as an ordinary callback.
-        Some(event_loop) => {
-            let begun = begin(task)?;
-            event_loop.get().enter_task(&event_loop, task)?;
-            resume(Some(&event_loop), task, &begun, error)
-        }
-        None => step_in_place(task, error),
-    }
+    step_in_place(task, error_of(future))
 }
 
 /// What a completed future makes its waiter raise.
@@ -218,7 +215,7 @@ fn on_yield(
 ) -> PyResult<()> {
     if awaited.is_none() {
         return match event_loop {
-            Some(event_loop) => event_loop.get().schedule(task.py(), Ready::Step(task.clone().unbind())),
+            Some(event_loop) => schedule_next(event_loop, task),
             None => schedule_step(task, None),
         };
     }
@@ -354,11 +351,20 @@ fn fail_step(task: &Bound<'_, Task>, message: &str) -> PyResult<()> {
     schedule_step(task, Some(error))
 }
 
-/// Puts the next step of `task` behind everything that is ready.
+/// Puts the next step of `task`, of this loop of ours, behind everything that is ready.
+#[inline]
+pub(super) fn schedule_next(event_loop: &Bound<'_, Loop>, task: &Bound<'_, Task>) -> PyResult<()> {
+    if event_loop.get().has_other_call_soon() {
+        return schedule_step(task, None);
+    }
+    event_loop.get().schedule(task.py(), Ready::Step(task.clone().unbind()))
+}
+
+/// Puts the next step of `task`, on a loop of any kind, behind everything that is ready.
 pub(crate) fn schedule_step(task: &Bound<'_, Task>, exception: Option<Py<PyAny>>) -> PyResult<()> {
     let py = task.py();
     let owned = task.clone().unbind();
-    if let Some(event_loop) = Task::native_loop(task) {
+    if let Some(event_loop) = Task::native_loop(task).filter(|own| !own.get().has_other_call_soon()) {
         let entry = match exception {
             None => Ready::Step(owned),
             Some(exception) => Ready::Throw { task: owned, exception },

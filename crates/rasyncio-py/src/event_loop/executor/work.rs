@@ -29,7 +29,7 @@ pub(super) fn submit<'py>(
     let Some(pool) = Pool::of(executor)? else {
         return Ok(None);
     };
-    if Loop::plain(event_loop.as_any()).is_none() {
+    if Loop::unchanged(event_loop.as_any()).is_none() {
         return Ok(None);
     }
     let future = Future::of_loop(event_loop.as_any())?;
