@@ -246,3 +246,23 @@ def test_a_subclass_is_released_in_its_own_way(aio: Any, run: Any) -> None:
 
     run(main)
     assert trace == ["acquire", "release"]
+
+
+def test_a_subclass_decides_when_it_is_locked(run: Any, aio: Any) -> None:
+    class Gated(aio.Semaphore):  # type: ignore[misc]
+        is_open = True
+
+        def locked(self) -> bool:
+            return not self.is_open or bool(super().locked())
+
+    async def main() -> None:
+        semaphore = Gated(2)
+        await semaphore.acquire()
+        semaphore.is_open = False
+        waits = asyncio.ensure_future(semaphore.acquire())
+        await asyncio.sleep(0)
+        assert not waits.done() and semaphore._value == 1
+        semaphore.release()
+        assert await waits
+
+    run(main)

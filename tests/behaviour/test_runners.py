@@ -391,3 +391,28 @@ def test_the_policy_is_a_policy(module: Any) -> None:
     assert policy.get_event_loop() is loop
     policy.set_event_loop(None)
     loop.close()
+
+
+def test_a_runner_has_the_private_names(module: Any) -> None:
+    with module.Runner(debug=True) as runner:
+        assert runner._loop is runner.get_loop() and runner._debug is True
+        assert runner._state.value == "initialized" and runner._interrupt_count == 0
+        assert runner.run(asyncio.sleep(0, "result"), context=runner._context) == "result"
+    assert runner._state.value == "closed" and runner._loop is None
+    with pytest.raises(RuntimeError, match="Runner is closed"):
+        runner._lazy_init()
+    with pytest.raises(AttributeError, match="'Runner' object has no attribute 'nothing'"):
+        _ = runner.nothing
+
+
+def test_the_end_of_the_block_closes_a_runner_by_its_own_method(module: Any) -> None:
+    closed = []
+
+    class Telling(module.Runner):  # type: ignore[misc]
+        def close(self) -> None:
+            closed.append(self)
+            super().close()
+
+    with Telling() as runner:
+        runner.run(asyncio.sleep(0))
+    assert closed == [runner]

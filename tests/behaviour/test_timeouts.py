@@ -349,3 +349,17 @@ def test_closed_while_it_waits(loop: Any, run: Any, aio: Any) -> None:
         coroutine.close()
 
     run(main)
+
+
+def test_the_private_names_tell_where_the_block_stands(run: Any, aio: Any) -> None:
+    async def main() -> None:
+        deadline = asyncio.get_running_loop().time() + 1000
+        block = aio.timeout_at(deadline)
+        states = [block._state.name]
+        async with block:
+            states.append(block._state.name)
+            assert block._when == deadline
+        states.append(block._state.name)
+        assert states == ["CREATED", "ENTERED", "EXITED"]
+
+    run(main)

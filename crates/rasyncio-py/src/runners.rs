@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyCFunction, PyDict, PyTuple};
+use pyo3::types::{PyCFunction, PyDict, PyString, PyTuple};
 
 use crate::exceptions::{self, Raised};
 use crate::ffi::cell::GilCell;
@@ -103,15 +103,19 @@ impl Runner {
         Ok(this)
     }
 
+    /// The private names of asyncio's runner, of which this is one.
+    fn __getattr__<'py>(&self, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+        self.inner(name.py())?.getattr(name)
+    }
+
     fn __exit__(
-        &self,
-        py: Python<'_>,
+        this: &Bound<'_, Self>,
         exc_type: &Bound<'_, PyAny>,
         exc_value: &Bound<'_, PyAny>,
         exc_traceback: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let _ = (exc_type, exc_value, exc_traceback);
-        self.close(py)
+        this.call_method0(intern!(this.py(), "close")).map(drop)
     }
 
     /// Cancels what is still running, closes asynchronous generators, the executor and the loop.

@@ -388,6 +388,17 @@ impl Timeout {
         matches!(self.phase(py), Phase::Expiring | Phase::Expired)
     }
 
+    /// asyncio's name for where the block stands.
+    #[getter]
+    fn _state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        py.import("asyncio.timeouts")?.getattr("_State")?.call1((self.phase(py).name(),))
+    }
+
+    #[getter]
+    fn _when<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.when(py)
+    }
+
     #[getter]
     fn _task(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.state.with(py, |state| state.task.as_ref().map(|task| task.clone_ref(py)))

@@ -2,6 +2,7 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -11,6 +12,7 @@ use super::waiters::{LoopBound, Waiters};
 use super::{boolean, none, shown};
 use crate::coroutines::Coroutine;
 use crate::exceptions;
+use crate::ffi::call::call_method_none;
 use crate::ffi::cell::GilCell;
 use crate::ffi::methods::Light;
 use crate::futures::waiting;
@@ -122,7 +124,12 @@ impl Gate for Semaphore {
     #[inline]
     fn try_pass(this: &Bound<'_, Self>) -> PyResult<bool> {
         let py = this.py();
-        if this.get().is_locked(py)? {
+        let is_locked = if <Self as Held>::is_plain(this) {
+            this.get().is_locked(py)?
+        } else {
+            call_method_none(this.as_any(), intern!(py, "locked"))?.is_truthy()?
+        };
+        if is_locked {
             return Ok(false);
         }
         this.get().add(py, -1);
