@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness import echo_client
+from harness import sink as sink_program
 
 # The tests have the same server.
 ECOSYSTEM = Path(__file__).resolve().parent.parent.parent / "tests" / "ecosystem"
@@ -62,3 +63,12 @@ def mariadb_server() -> Iterator[str]:
         raise ServerMissing(str(missing)) from None
     with mariadb.running_server() as server:
         yield str(server.unix_socket)
+
+
+@contextlib.contextmanager
+def sink() -> Iterator[str]:
+    """A process that counts what it is sent over TCP; yields its port."""
+    command = [sys.executable, sink_program.__file__]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
