@@ -113,7 +113,7 @@ impl TaskGroup {
 
     fn add_error(&self, error: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = error.py();
-        self._errors(py)?.call_method1(intern!(py, "append"), (error,)).map(drop)
+        self._errors(py).call_method1(intern!(py, "append"), (error,)).map(drop)
     }
 
     /// The first one counts.
@@ -138,10 +138,10 @@ impl TaskGroup {
     /// The task belongs to the group from now on.
     #[inline]
     fn adopt(this: &Bound<'_, Self>, task: &Bound<'_, PyAny>) -> PyResult<()> {
-        Members::add(this, task)?;
+        let aborting = Members::add(this, task)?;
         let action = if Self::is_plain(this) { &TASK_DONE } else { &TASK_DONE_TELLS };
         tasks::when_done(task, action, this.as_any())?;
-        if this.get()._aborting(this.py()) && !tasks::is_done(task)? {
+        if aborting && !tasks::is_done(task)? {
             // It was started eagerly and ended the group before it belonged to it.
             tasks::cancel(task, None)?;
         }
@@ -176,9 +176,8 @@ fn tell_task_done(receiver: &Bound<'_, PyAny>, task: &Bound<'_, PyAny>) -> PyRes
 
 fn on_task_done(receiver: &Bound<'_, PyAny>, task: &Bound<'_, PyAny>) -> PyResult<()> {
     let group = receiver.cast::<TaskGroup>()?;
-    Members::discard(group, task)?;
-    if let Some(future) = group.get()._on_completed_fut(task.py())
-        && Members::is_empty(group)?
+    if Members::discard(group, task)?
+        && let Some(future) = group.get()._on_completed_fut(task.py())
     {
         complete(future.bind(task.py()))?;
     }

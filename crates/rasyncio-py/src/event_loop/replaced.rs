@@ -21,7 +21,8 @@ pub(super) struct Replaced {
 
 impl Loop {
     /// `event_loop` as ours, unless somebody may have changed what its methods do.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "on the way of each new task and future")]
     pub(crate) fn unchanged<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Self>> {
         let class = Self::class(event_loop.py())?;
         if event_loop.get_type_ptr().cast() != class.as_ptr() {
@@ -36,7 +37,8 @@ impl Loop {
     }
 
     /// `event_loop` as ours, unless what becomes ready is to be told to a `call_soon()` that is not.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "on the way of each callback of a future")]
     pub(crate) fn with_our_call_soon<'a, 'py>(
         event_loop: &'a Bound<'py, PyAny>,
     ) -> Option<&'a Bound<'py, Self>> {

@@ -33,7 +33,9 @@ pub(crate) fn of<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> 
         return None;
     }
     // SAFETY: as above: the place holds NULL or a dictionary that the object owns.
-    let attributes = unsafe { Bound::from_borrowed_ptr_or_opt(object.py(), *place) }?;
+    let attributes = unsafe { *place };
+    // SAFETY: as above.
+    let attributes = unsafe { Bound::from_borrowed_ptr_or_opt(object.py(), attributes) }?;
     attributes.cast_into().ok()
 }
 

@@ -260,7 +260,7 @@ impl Exiting {
             tasks::uncancel(parent)?;
             tasks::cancel(parent, None)?;
         }
-        Err(error_of(&own._errors(py)?, raised.as_ref())?)
+        Err(error_of(&own._errors(py), raised.as_ref())?)
     }
 }
 

@@ -22,33 +22,45 @@ impl Default for Members {
 }
 
 impl Members {
+    /// Adds a task; answers whether the group is being cancelled.
     #[inline]
-    pub(super) fn add(group: &Bound<'_, TaskGroup>, task: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(super) fn add(group: &Bound<'_, TaskGroup>, task: &Bound<'_, PyAny>) -> PyResult<bool> {
         let py = group.py();
         let owned = task.clone().unbind();
-        let (old, shown) = group.get().state.with(py, |state| match &mut state.tasks {
-            Self::Own { numbered, next_number } => {
-                let number = *next_number;
-                *next_number += 1;
-                (numbered.insert(task.as_ptr().addr(), (number, owned)).map(|(_, old)| old), None)
-            }
-            Self::Shown(shown) => (Some(owned), Some(shown.clone_ref(py))),
+        let (old, shown, aborting) = group.get().state.with(py, |state| {
+            let (old, shown) = match &mut state.tasks {
+                Self::Own { numbered, next_number } => {
+                    let number = *next_number;
+                    *next_number += 1;
+                    (numbered.insert(task.as_ptr().addr(), (number, owned)).map(|(_, old)| old), None)
+                }
+                Self::Shown(shown) => (Some(owned), Some(shown.clone_ref(py))),
+            };
+            (old, shown, state.aborting)
         });
         drop(old);
-        shown.map_or(Ok(()), |shown| shown.bind(py).call_method1(intern!(py, "add"), (task,)).map(drop))
+        if let Some(shown) = shown {
+            shown.bind(py).call_method1(intern!(py, "add"), (task,))?;
+        }
+        Ok(aborting)
     }
 
+    /// Takes a task out; answers whether none is left.
     #[inline]
-    pub(super) fn discard(group: &Bound<'_, TaskGroup>, task: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(super) fn discard(group: &Bound<'_, TaskGroup>, task: &Bound<'_, PyAny>) -> PyResult<bool> {
         let py = group.py();
-        let (old, shown) = group.get().state.with(py, |state| match &mut state.tasks {
+        let (old, left) = group.get().state.with(py, |state| match &mut state.tasks {
             Self::Own { numbered, .. } => {
-                (numbered.remove(&task.as_ptr().addr()).map(|(_, old)| old.into_bound(py)), None)
+                let old = numbered.remove(&task.as_ptr().addr()).map(|(_, old)| old.into_bound(py));
+                (old, Ok(numbered.is_empty()))
             }
-            Self::Shown(shown) => (None, Some(shown.clone_ref(py))),
+            Self::Shown(shown) => (None, Err(shown.clone_ref(py))),
         });
         drop(old);
-        shown.map_or(Ok(()), |shown| shown.bind(py).call_method1(intern!(py, "discard"), (task,)).map(drop))
+        left.or_else(|shown| {
+            shown.bind(py).call_method1(intern!(py, "discard"), (task,))?;
+            shown.bind(py).is_truthy().map(|any_left| !any_left)
+        })
     }
 
     #[inline]

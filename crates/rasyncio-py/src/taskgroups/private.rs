@@ -39,14 +39,14 @@ impl TaskGroup {
 
     /// The list, which is made when it is first asked for.
     #[getter]
-    pub(super) fn _errors<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    pub(super) fn _errors<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
         let errors = self.state.with(py, |state| state.errors.as_ref().map(|errors| errors.clone_ref(py)));
         if let Some(errors) = errors {
-            return Ok(errors.into_bound(py));
+            return errors.into_bound(py);
         }
         let errors = PyList::empty(py).into_any();
         self.set_errors(py, Some(errors.clone().unbind()));
-        Ok(errors)
+        errors
     }
 
     #[setter(_errors)]

@@ -352,7 +352,8 @@ fn fail_step(task: &Bound<'_, Task>, message: &str) -> PyResult<()> {
 }
 
 /// Puts the next step of `task`, of this loop of ours, behind everything that is ready.
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "as `run`")]
 pub(super) fn schedule_next(event_loop: &Bound<'_, Loop>, task: &Bound<'_, Task>) -> PyResult<()> {
     if event_loop.get().has_other_call_soon() {
         return schedule_step(task, None);
