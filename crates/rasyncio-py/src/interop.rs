@@ -318,3 +318,8 @@ pub(crate) fn shown_names<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py
 pub(crate) fn must_propagate(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
 }
+
+/// asyncio's name for where the block of a timeout stands.
+pub(crate) fn timeout_state<'py>(py: Python<'py>, value: &str) -> PyResult<Bound<'py, PyAny>> {
+    py.import("asyncio.timeouts")?.getattr("_State")?.call1((value,))
+}

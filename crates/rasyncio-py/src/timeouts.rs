@@ -18,7 +18,7 @@ use crate::ffi::call::attached;
 use crate::ffi::cell::GilCell;
 use crate::ffi::recycle::{self, Bin, Recycle};
 use crate::ffi::{functions, methods};
-use crate::interop::{shown_class, shown_names, stdlib};
+use crate::interop::{shown_class, shown_names, stdlib, timeout_state};
 use crate::tasks::{self, running_loop};
 
 /// An asynchronous context manager that ends its block with TimeoutError at a deadline; made by `timeout()` and `timeout_at()`.
@@ -391,7 +391,7 @@ impl Timeout {
     /// asyncio's name for where the block stands.
     #[getter]
     fn _state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        py.import("asyncio.timeouts")?.getattr("_State")?.call1((self.phase(py).name(),))
+        timeout_state(py, self.phase(py).name())
     }
 
     #[getter]
