@@ -1,12 +1,14 @@
-"""Loops with methods of a program's own, in a subclass or put into the object: what tasks, futures and the loop itself do goes through them."""
+"""Loops with methods of a program's own, in a subclass, the class or the object: who calls them."""
 
 from __future__ import annotations
 
 import asyncio
 import collections
 import contextvars
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -232,3 +234,44 @@ def test_attributes_that_hide_nothing(loop: Any) -> None:
         _ = loop.own
     loop.slow_callback_duration = 0.5
     assert loop.slow_callback_duration == 0.5
+
+
+def test_a_method_put_into_the_class(loop: Any) -> None:
+    own = type(loop).call_soon
+    seen = []
+
+    def call_soon(self: Any, callback: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(callback)
+        return own(self, callback, *args, **kwargs)
+
+    async def main() -> int:
+        seen.clear()
+        await asyncio.sleep(0)
+        return len(seen)
+
+    with mock.patch.object(type(loop), "call_soon", call_soon):
+        assert loop.run_until_complete(main()) == 1
+    assert loop.run_until_complete(main()) == 0
+
+
+def test_transports_call_their_protocols_without_call_soon(
+    watched: Any, counts: Counts, implementation: Any
+) -> None:
+    """asyncio asks twice for each: for connection_made() and to begin reading."""
+
+    async def main() -> int:
+        ours, peer = socket.socketpair()
+        begun = counts["call_soon"]
+        transport, _ = await watched.create_unix_connection(asyncio.Protocol, sock=ours)
+        asked = counts["call_soon"] - begun
+        transport.abort()
+        peer.close()
+        return asked
+
+    # The future that is awaited for the connection asks in any case, and wakes the task.
+    assert (watched.run_until_complete(main()) > 2) is implementation.is_oracle
+
+
+def test_a_method_put_into_asyncios_class_is_not_ours(loop: Any, implementation: Any) -> None:
+    with mock.patch.object(asyncio.BaseEventLoop, "is_running", lambda self: "patched"):
+        assert (loop.is_running() == "patched") is implementation.is_oracle
