@@ -137,7 +137,7 @@ ecosystem: $(ENVIRONMENT)/.test $(WHEEL) ## Real clients and servers: aiohttp, a
 	$(PYTEST) tests/ecosystem $(ARGS)
 
 .PHONY: foreign
-foreign: $(ENVIRONMENT)/.test $(WHEEL) ## The test suites of anyio, uvicorn and aiohttp on both; ARGS="anyio -x"
+foreign: $(ENVIRONMENT)/.test $(WHEEL) ## The test suites of aiohttp, httpx and others on both; ARGS="anyio -x"
 	$(PY) -m tests.foreign --folder .cache/foreign/$(TAG) --pip $(TOOLS)/bin/python $(ARGS)
 
 .PHONY: soak
