@@ -232,6 +232,7 @@ def test_attributes_that_hide_nothing(loop: Any) -> None:
         del loop.own
     with pytest.raises(AttributeError):
         _ = loop.own
+    vars(loop)[1] = "no name"
     loop.slow_callback_duration = 0.5
     assert loop.slow_callback_duration == 0.5
 

@@ -409,6 +409,12 @@ def test_the_end_of_the_block_closes_a_runner_by_its_own_method(module: Any) -> 
     closed = []
 
     class Telling(module.Runner):  # type: ignore[misc]
+        def __init__(self) -> None:
+            assert not hasattr(self, "anything")
+            super().__init__()
+            with pytest.raises(AttributeError, match="'Telling' object has no attribute 'anything'"):
+                _ = self.anything
+
         def close(self) -> None:
             closed.append(self)
             super().close()

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pyo3::exceptions::PyAttributeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyString, PyTuple};
@@ -104,8 +105,14 @@ impl Runner {
     }
 
     /// The private names of asyncio's runner, of which this is one.
-    fn __getattr__<'py>(&self, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
-        self.inner(name.py())?.getattr(name)
+    fn __getattr__<'py>(this: &Bound<'py, Self>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+        let py = this.py();
+        let inner = this.get().inner.with(py, |inner| inner.as_ref().map(|inner| inner.bind(py).clone()));
+        if let Some(found) = inner.map_or(Ok(None), |inner| inner.getattr_opt(name))? {
+            return Ok(found);
+        }
+        let class = this.get_type().name()?;
+        Err(PyAttributeError::new_err(format!("'{class}' object has no attribute '{name}'")))
     }
 
     fn __exit__(

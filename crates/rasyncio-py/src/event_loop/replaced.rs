@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyDictMethods, PyString};
 
 use super::Loop;
 use crate::ffi::attributes;
@@ -60,8 +60,9 @@ impl Loop {
         let class = this.get_type();
         let own_attributes = attributes::of(this.as_any());
         let mut hides = Self::class(py).is_some_and(|ours| !class.is(ours));
-        for name in own_attributes.iter().flatten() {
-            hides |= class.hasattr(name.0.cast::<PyString>()?)?;
+        // Asking the class may run a program's code, which may set attributes.
+        for name in own_attributes.iter().flat_map(PyDictMethods::keys) {
+            hides |= name.cast::<PyString>().is_ok_and(|name| class.hasattr(name).unwrap_or(true));
         }
         let ours = py.get_type::<Self>();
         let is_replaced = |name: &Bound<'_, PyString>| -> PyResult<bool> {
