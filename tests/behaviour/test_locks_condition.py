@@ -378,3 +378,28 @@ def test_its_repr_tells_the_state_and_how_many_wait(aio: Any, loop: Any) -> None
     condition.notify()
     condition.release()
     loop.run_until_complete(task)
+
+
+def test_a_subclass_notifies_all_in_its_own_way(run: Any, aio: Any) -> None:
+    counts = []
+
+    class Counting(aio.Condition):  # type: ignore[misc]
+        def notify(self, n: int = 1) -> None:
+            counts.append(n)
+            super().notify(n)
+
+    async def main() -> None:
+        condition = Counting()
+
+        async def wait() -> None:
+            async with condition:
+                await condition.wait()
+
+        waiting = [asyncio.ensure_future(wait()) for _ in range(3)]
+        await asyncio.sleep(0)
+        async with condition:
+            condition.notify_all()
+        await asyncio.gather(*waiting)
+
+    run(main)
+    assert counts == [3]

@@ -162,11 +162,21 @@ impl Condition {
             .alone(
                 c"notify_all",
                 c"notify_all($self)\n--\n\nWakes every task that waits. RuntimeError when nobody holds the lock.",
-                |this| none(this.py(), this.get().wake_all(this.py())),
+                Self::notify_all,
             )?
             .alone(c"__aenter__", ENTER, Self::enter)?
             .exit(EXIT, Self::leave)?;
         Ok(())
+    }
+
+    /// A subclass may have a `notify()` of its own, which is called then.
+    fn notify_all<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = this.py();
+        if this.is_exact_instance_of::<Self>() {
+            return none(py, this.get().wake_all(py));
+        }
+        let count = this.get().waiters.len(py)?;
+        none(py, this.call_method1(intern!(py, "notify"), (count,)).map(drop))
     }
 
     fn acquire<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
