@@ -31,9 +31,13 @@ impl Runner {
         Self { inner: GilCell::new(None), is_current: Arc::default() }
     }
 
+    /// None until it is initialised.
+    fn found<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.inner.with(py, |inner| inner.as_ref().map(|inner| inner.bind(py).clone()))
+    }
+
     fn inner<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let inner = self.inner.with(py, |inner| inner.as_ref().map(|inner| inner.bind(py).clone()));
-        inner.ok_or_else(|| exceptions::runtime("Runner.__init__() was not called"))
+        self.found(py).ok_or_else(|| exceptions::runtime("Runner.__init__() was not called"))
     }
 
     /// Asks asyncio's runner for one with our loop.
@@ -106,8 +110,7 @@ impl Runner {
 
     /// The private names of asyncio's runner, of which this is one.
     fn __getattr__<'py>(this: &Bound<'py, Self>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
-        let py = this.py();
-        let inner = this.get().inner.with(py, |inner| inner.as_ref().map(|inner| inner.bind(py).clone()));
+        let inner = this.get().found(this.py());
         if let Some(found) = inner.map_or(Ok(None), |inner| inner.getattr_opt(name))? {
             return Ok(found);
         }

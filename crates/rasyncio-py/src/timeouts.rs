@@ -378,8 +378,7 @@ impl Timeout {
         }
         Self::give_up_timer(this)?;
         let when = When::of(Some(when));
-        let old = this.get().state.with(py, |state| std::mem::replace(&mut state.when, when));
-        drop(old);
+        this.get().state.put(py, |state| &mut state.when, when);
         Self::set_timer(this, &running_loop(py)?)
     }
 

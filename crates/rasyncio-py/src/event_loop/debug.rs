@@ -224,9 +224,7 @@ impl Loop {
             let text = handler.bind(py).repr()?;
             return Err(PyTypeError::new_err(format!("A callable object or None is expected, got {text}")));
         }
-        let old =
-            self.settings.with(py, |settings| std::mem::replace(&mut settings.exception_handler, handler));
-        drop(old);
+        self.settings.put(py, |settings| &mut settings.exception_handler, handler);
         Ok(())
     }
 

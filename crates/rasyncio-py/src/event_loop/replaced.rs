@@ -20,7 +20,8 @@ pub(super) struct Replaced {
 }
 
 impl Loop {
-    /// `event_loop` as ours, unless somebody may have changed what its methods do.
+    /// `event_loop` as ours, unless somebody may have changed what its methods do. Its class is asked as well as what was found: the
+    /// `__init__()` of a subclass may be another's, and then nobody has looked yet.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "on the way of each new task and future")]
     pub(crate) fn unchanged<'a, 'py>(event_loop: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Self>> {

@@ -69,8 +69,7 @@ impl Loop {
         if factory.as_ref().is_some_and(|factory| !factory.bind(py).is_callable()) {
             return Err(PyTypeError::new_err("task factory must be a callable or None"));
         }
-        let old = self.settings.with(py, |settings| std::mem::replace(&mut settings.task_factory, factory));
-        drop(old);
+        self.settings.put(py, |settings| &mut settings.task_factory, factory);
         Ok(())
     }
 

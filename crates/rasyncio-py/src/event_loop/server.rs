@@ -95,8 +95,7 @@ impl Server {
 
     /// Makes closing the server remove the file of its Unix socket.
     pub(super) fn remove_when_closed(&self, py: Python<'_>, file: Option<SocketFile>) {
-        let old = self.state.with(py, |state| std::mem::replace(&mut state.socket_file, file));
-        drop(old);
+        self.state.put(py, |state| &mut state.socket_file, file);
     }
 
     /// Listens on all sockets and accepts from now on; does nothing on a server that does so already.

@@ -57,6 +57,12 @@ impl<T> GilCell<T> {
         Some(look(unsafe { &*self.value.get() }))
     }
 
+    /// Puts `value` into a place of the value. What was there is dropped when the cell is free again.
+    #[inline]
+    pub(crate) fn put<V>(&self, py: Python<'_>, place: impl FnOnce(&mut T) -> &mut V, value: V) {
+        drop(self.with(py, |state| std::mem::replace(place(state), value)));
+    }
+
     pub(crate) fn replace(&self, py: Python<'_>, value: T) -> T {
         self.with(py, |slot| std::mem::replace(slot, value))
     }

@@ -149,7 +149,7 @@ impl Queue {
     }
 
     fn set_items(&self, py: Python<'_>, items: Option<Py<PyAny>>) {
-        drop(self.state.with(py, |state| std::mem::replace(&mut state.items, items)));
+        self.state.put(py, |state| &mut state.items, items);
     }
 
     #[inline]

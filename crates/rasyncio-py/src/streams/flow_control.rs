@@ -171,7 +171,7 @@ impl FlowControl {
 
     #[setter(_loop)]
     fn set_loop(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
-        drop(self.state.with(py, |state| std::mem::replace(&mut state.event_loop, value)));
+        self.state.put(py, |state| &mut state.event_loop, value);
     }
 
     #[getter]

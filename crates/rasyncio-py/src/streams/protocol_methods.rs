@@ -122,7 +122,7 @@ impl StreamReaderProtocol {
 
     #[setter(_stream_reader_wr)]
     fn set_stream_reader_wr(&self, py: Python<'_>, value: Option<Py<PyWeakrefReference>>) {
-        drop(self.state.with(py, |state| std::mem::replace(&mut state.reader, value)));
+        self.state.put(py, |state| &mut state.reader, value);
     }
 
     #[getter]
@@ -132,7 +132,7 @@ impl StreamReaderProtocol {
 
     #[setter(_strong_reader)]
     fn set_strong_reader(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
-        drop(self.state.with(py, |state| std::mem::replace(&mut state.strong_reader, value)));
+        self.state.put(py, |state| &mut state.strong_reader, value);
     }
 
     #[getter]
@@ -142,7 +142,7 @@ impl StreamReaderProtocol {
 
     #[setter(_stream_writer)]
     fn set_stream_writer(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
-        drop(self.state.with(py, |state| std::mem::replace(&mut state.writer, value)));
+        self.state.put(py, |state| &mut state.writer, value);
     }
 
     #[getter]
@@ -152,7 +152,7 @@ impl StreamReaderProtocol {
 
     #[setter(_client_connected_cb)]
     fn set_callback(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
-        drop(self.state.with(py, |state| std::mem::replace(&mut state.callback, value)));
+        self.state.put(py, |state| &mut state.callback, value);
     }
 
     #[getter]
@@ -162,7 +162,7 @@ impl StreamReaderProtocol {
 
     #[setter(_task)]
     fn set_task(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
-        drop(self.state.with(py, |state| std::mem::replace(&mut state.task, value)));
+        self.state.put(py, |state| &mut state.task, value);
     }
 
     #[getter]
@@ -172,7 +172,7 @@ impl StreamReaderProtocol {
 
     #[setter(_transport)]
     fn set_transport(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
-        drop(self.state.with(py, |state| std::mem::replace(&mut state.transport, value)));
+        self.state.put(py, |state| &mut state.transport, value);
     }
 
     #[getter]
@@ -182,7 +182,7 @@ impl StreamReaderProtocol {
 
     #[setter(_closed)]
     fn set_closed(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
-        drop(self.state.with(py, |state| std::mem::replace(&mut state.closed, value)));
+        self.state.put(py, |state| &mut state.closed, value);
     }
 
     #[getter]
@@ -193,7 +193,7 @@ impl StreamReaderProtocol {
 
     #[setter(_source_traceback)]
     fn set_source_traceback(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
-        drop(self.state.with(py, |state| std::mem::replace(&mut state.source_traceback, value)));
+        self.state.put(py, |state| &mut state.source_traceback, value);
     }
 
     #[getter]

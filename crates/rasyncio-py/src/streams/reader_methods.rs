@@ -193,8 +193,7 @@ impl StreamReader {
     #[setter(_buffer)]
     fn set_buffer(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let shown = Buffer::Shown(value.cast_exact::<PyByteArray>()?.clone().unbind());
-        let old = self.state.with(value.py(), |state| std::mem::replace(&mut state.buffer, shown));
-        drop(old);
+        self.state.put(value.py(), |state| &mut state.buffer, shown);
         Ok(())
     }
 
@@ -206,8 +205,7 @@ impl StreamReader {
     #[setter(_limit)]
     fn set_limit(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let limit = Limit::of(value)?;
-        let old = self.state.with(value.py(), |state| std::mem::replace(&mut state.limit, limit));
-        drop(old);
+        self.state.put(value.py(), |state| &mut state.limit, limit);
         Ok(())
     }
 
@@ -218,7 +216,7 @@ impl StreamReader {
 
     #[setter(_loop)]
     fn set_loop(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
-        drop(self.state.with(py, |state| std::mem::replace(&mut state.event_loop, value)));
+        self.state.put(py, |state| &mut state.event_loop, value);
     }
 
     #[getter]
@@ -228,7 +226,7 @@ impl StreamReader {
 
     #[setter(_waiter)]
     fn set_waiter(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
-        drop(self.state.with(py, |state| std::mem::replace(&mut state.waiter, value)));
+        self.state.put(py, |state| &mut state.waiter, value);
     }
 
     #[getter]
@@ -238,7 +236,7 @@ impl StreamReader {
 
     #[setter(_exception)]
     fn replace_exception(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
-        drop(self.state.with(py, |state| std::mem::replace(&mut state.exception, value)));
+        self.state.put(py, |state| &mut state.exception, value);
     }
 
     #[getter]
@@ -248,7 +246,7 @@ impl StreamReader {
 
     #[setter(_transport)]
     fn put_transport(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
-        drop(self.state.with(py, |state| std::mem::replace(&mut state.transport, value)));
+        self.state.put(py, |state| &mut state.transport, value);
     }
 
     #[getter]
@@ -259,7 +257,7 @@ impl StreamReader {
 
     #[setter(_source_traceback)]
     fn set_source_traceback(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
-        drop(self.state.with(py, |state| std::mem::replace(&mut state.source_traceback, value)));
+        self.state.put(py, |state| &mut state.source_traceback, value);
     }
 
     #[getter]

@@ -174,7 +174,7 @@ impl StreamWriter {
 
     #[setter(_reader)]
     fn set_reader(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
-        drop(self.state.with(py, |state| std::mem::replace(&mut state.reader, value)));
+        self.state.put(py, |state| &mut state.reader, value);
     }
 
     #[getter]

@@ -81,7 +81,7 @@ impl Process {
     }
 
     fn set_stream(&self, py: Python<'_>, fd: usize, stream: Option<Py<PyAny>>) {
-        drop(self.state.with(py, |state| std::mem::replace(&mut state.streams[fd], stream)));
+        self.state.put(py, |state| &mut state.streams[fd], stream);
     }
 
     fn is_debug(&self, py: Python<'_>) -> PyResult<bool> {
@@ -332,7 +332,7 @@ impl Process {
 
     #[setter]
     fn set_pid(&self, py: Python<'_>, value: Py<PyAny>) {
-        drop(self.state.with(py, |state| std::mem::replace(&mut state.pid, value)));
+        self.state.put(py, |state| &mut state.pid, value);
     }
 
     #[getter]
@@ -342,7 +342,7 @@ impl Process {
 
     #[setter(_transport)]
     fn set_transport(&self, py: Python<'_>, value: Py<PyAny>) {
-        drop(self.state.with(py, |state| std::mem::replace(&mut state.transport, value)));
+        self.state.put(py, |state| &mut state.transport, value);
     }
 
     #[getter]

@@ -61,7 +61,7 @@ impl SubprocessStreamProtocol {
     }
 
     fn set_stream(&self, py: Python<'_>, fd: usize, stream: Option<Py<PyAny>>) {
-        drop(self.state.with(py, |state| std::mem::replace(&mut state.streams[fd], stream)));
+        self.state.put(py, |state| &mut state.streams[fd], stream);
     }
 
     fn pipes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
@@ -268,7 +268,7 @@ impl SubprocessStreamProtocol {
 
     #[setter(_transport)]
     fn set_transport(&self, py: Python<'_>, value: Option<Py<PyAny>>) {
-        drop(self.state.with(py, |state| std::mem::replace(&mut state.transport, value)));
+        self.state.put(py, |state| &mut state.transport, value);
     }
 
     #[getter]

@@ -71,10 +71,10 @@ fn enter(group: &Bound<'_, TaskGroup>) -> PyResult<()> {
         let text = format!("TaskGroup {} cannot determine the parent task", group.repr()?);
         return Err(exceptions::runtime(text));
     };
-    let (event_loop, parent) = (event_loop.unbind(), parent.unbind());
-    let cancels = group.get().state.with(py, |state| {
-        state.event_loop = Some(event_loop);
-        state.parent = Some(parent);
+    let state = &group.get().state;
+    state.put(py, |state| &mut state.event_loop, Some(event_loop.unbind()));
+    state.put(py, |state| &mut state.parent, Some(parent.unbind()));
+    let cancels = state.with(py, |state| {
         state.entered = true;
         state.cancel_on_enter
     });

@@ -114,8 +114,7 @@ impl Members {
 
     pub(super) fn replace(group: &Bound<'_, TaskGroup>, shown: Py<PyAny>) {
         let py = group.py();
-        let old = group.get().state.with(py, |state| std::mem::replace(&mut state.tasks, Self::Shown(shown)));
-        drop(old);
+        group.get().state.put(py, |state| &mut state.tasks, Self::Shown(shown));
     }
 
     pub(super) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {

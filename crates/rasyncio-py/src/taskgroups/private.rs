@@ -51,8 +51,7 @@ impl TaskGroup {
 
     #[setter(_errors)]
     fn set_errors(&self, py: Python<'_>, errors: Option<Py<PyAny>>) {
-        let old = self.state.with(py, |state| std::mem::replace(&mut state.errors, errors));
-        drop(old);
+        self.state.put(py, |state| &mut state.errors, errors);
     }
 
     #[getter]
@@ -62,8 +61,7 @@ impl TaskGroup {
 
     #[setter(_base_error)]
     fn set_base_error(&self, py: Python<'_>, error: Option<Py<PyAny>>) {
-        let old = self.state.with(py, |state| std::mem::replace(&mut state.base_error, error));
-        drop(old);
+        self.state.put(py, |state| &mut state.base_error, error);
     }
 
     #[getter]
@@ -73,8 +71,7 @@ impl TaskGroup {
 
     #[setter(_parent_task)]
     fn set_parent_task(&self, py: Python<'_>, task: Option<Py<PyAny>>) {
-        let old = self.state.with(py, |state| std::mem::replace(&mut state.parent, task));
-        drop(old);
+        self.state.put(py, |state| &mut state.parent, task);
     }
 
     #[getter]
@@ -84,8 +81,7 @@ impl TaskGroup {
 
     #[setter(_loop)]
     fn set_loop(&self, py: Python<'_>, event_loop: Option<Py<PyAny>>) {
-        let old = self.state.with(py, |state| std::mem::replace(&mut state.event_loop, event_loop));
-        drop(old);
+        self.state.put(py, |state| &mut state.event_loop, event_loop);
     }
 
     #[getter]
@@ -95,8 +91,7 @@ impl TaskGroup {
 
     #[setter(_on_completed_fut)]
     pub(super) fn set_on_completed_fut(&self, py: Python<'_>, future: Option<Py<PyAny>>) {
-        let old = self.state.with(py, |state| std::mem::replace(&mut state.on_completed, future));
-        drop(old);
+        self.state.put(py, |state| &mut state.on_completed, future);
     }
 
     #[getter]

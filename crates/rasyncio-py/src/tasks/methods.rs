@@ -128,7 +128,7 @@ impl Task {
         number.unwrap_or_else(|number| {
             let text = PyString::new(py, &format!("Task-{number}")).into_any().unbind();
             let kept = text.clone_ref(py);
-            drop(self.state.with(py, |state| std::mem::replace(&mut state.name, Name::Text(kept))));
+            self.state.put(py, |state| &mut state.name, Name::Text(kept));
             text
         })
     }
